@@ -1,0 +1,1 @@
+"""The GUI process: views, presenters and the bridge to the engine."""

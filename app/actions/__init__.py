@@ -1,0 +1,1 @@
+"""Qt-free actions and key schemes."""

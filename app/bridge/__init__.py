@@ -1,0 +1,1 @@
+"""The only crossing from engine events to Qt signals."""

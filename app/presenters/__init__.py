@@ -1,0 +1,1 @@
+"""Qt-free view-models: state in, frozen view state out."""

@@ -1,0 +1,1 @@
+"""torch, ONNX Runtime and captum live only here."""

@@ -1,0 +1,1 @@
+"""Attribution maps and their sanity checks."""

@@ -1,0 +1,1 @@
+"""Scanning, grouping, geometry and decoding of DICOM files."""

@@ -1,0 +1,1 @@
+"""Frozen domain types; standard library and numpy only."""

@@ -1,0 +1,105 @@
+"""Studies, series and instances as the index and the readers speak of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from core.domain.volume import SeriesIssue
+
+
+class SeriesKind(StrEnum):
+    """How a series is shown."""
+
+    VOLUME = "volume"
+    IMAGE = "image"
+    CINE = "cine"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class InstanceRef:
+    """One file of a series; ``frames`` is 1 for single-frame objects."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    file: Path
+    frames: int = 1
+    instance_number: int | None = None
+
+
+@dataclass(frozen=True)
+class SeriesSummary:
+    """A series without identity. ``spacing_kji_mm`` is None when unknown or not regular.
+
+    ``key`` is the index's own identifier of a displayable group: equal to ``series_uid`` unless one DICOM
+    series had to be split (then ``series_uid#2`` …).
+    """
+
+    key: str
+    series_uid: str
+    study_uid: str
+    modality: str
+    description: str
+    body_part: str
+    instances: int
+    frames: int
+    kind: SeriesKind
+    shape_kji: tuple[int, int, int] | None
+    spacing_kji_mm: tuple[float, float, float] | None
+    regular: bool
+    issues: tuple[SeriesIssue, ...] = ()
+    series_number: int | None = None
+    axis_codes: str = ""
+    lossy: bool = False
+    frame_of_reference_uid: str | None = None
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """A study as the pseudonymised index holds it: no name, no ID, no accession number.
+
+    ``pseudonym`` is stable per installation; ``study_year_month`` is ``YYYY-MM`` or empty.
+    """
+
+    study_uid: str
+    pseudonym: str
+    description: str
+    modalities: tuple[str, ...]
+    status: str
+    series: tuple[SeriesSummary, ...] = ()
+    study_date: str = ""
+    imported_utc: str = ""
+
+
+@dataclass(frozen=True)
+class PatientIdentity:
+    """Who the patient is; lives in the vault and on screen only, never in a log, message or file name."""
+
+    patient_name: str = ""
+    patient_id: str = ""
+    birth_date: str = ""
+    sex: str = ""
+    accession_number: str = ""
+    referring_physician: str = ""
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """A file that was not imported, and why. ``file`` is shown to the user and never logged."""
+
+    file: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did."""
+
+    studies: tuple[StudySummary, ...]
+    already_present: int
+    skipped: tuple[SkippedFile, ...]
+    seconds: float
+    counts: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Writers of DICOM SEG, SR, Parametric Map, PDF, NIfTI and friends."""

@@ -1,0 +1,1 @@
+"""Typed messages, shared arrays, supervisor and persistent queue."""

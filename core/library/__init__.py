@@ -1,0 +1,1 @@
+"""The index of studies, the identity vault and the unit of work."""

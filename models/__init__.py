@@ -1,0 +1,1 @@
+"""Network definitions, recipes and bundles."""
