@@ -27,6 +27,7 @@ class InstanceRef:
     file: Path
     frames: int = 1
     instance_number: int | None = None
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,23 @@ class PatientIdentity:
     sex: str = ""
     accession_number: str = ""
     referring_physician: str = ""
+
+
+@dataclass(frozen=True)
+class ScannedSeries:
+    """One displayable series as a reader of files found it, before it enters the library.
+
+    ``instances`` are in geometric order (ascending along the slice normal) for volumes, in instance order
+    otherwise. ``source_format`` is ``"dicom"``, ``"nifti"`` or ``"image"``. Identity stays inside the
+    process: it goes to the vault and nowhere else.
+    """
+
+    summary: SeriesSummary
+    instances: tuple[InstanceRef, ...]
+    identity: PatientIdentity = PatientIdentity()
+    study_description: str = ""
+    study_date: str = ""
+    source_format: str = "dicom"
 
 
 @dataclass(frozen=True)

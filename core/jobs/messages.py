@@ -1,0 +1,164 @@
+"""Typed messages between the supervisor and the worker.
+
+Every message is a frozen dataclass with a ``job_id``; ``VERSION`` changes when a field's meaning does.
+Arrays never travel in a message: they travel as ``SharedArraySpec`` (see ``core.jobs.shared_arrays``).
+Identity never travels at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class SharedArraySpec:
+    """Where an array lies in shared memory: block name, dtype string (``"<i2"``) and shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class GridSpec:
+    """A VolumeGeometry in JSON: shape (k, j, i) and the 16 numbers of ``lps_from_ijk``, row by row."""
+
+    shape_kji: tuple[int, int, int]
+    lps_from_ijk: tuple[float, ...]
+    frame_of_reference_uid: str | None = None
+
+
+@dataclass(frozen=True)
+class VolumeSpec:
+    """What the worker needs of a Volume: voxels in shared memory, grid, modality, units, body part."""
+
+    voxels: SharedArraySpec
+    grid: GridSpec
+    modality: str
+    units: str
+    series_uid: str
+    body_part: str = ""
+    padding_value: float | None = None
+
+
+@dataclass(frozen=True)
+class RunModelTask:
+    """Run a bundle on a volume. ``labels_out`` is a block of the volume's shape that the worker fills."""
+
+    bundle_path: str
+    volume: VolumeSpec
+    device: str = "auto"
+    labels_out: SharedArraySpec | None = None
+
+
+@dataclass(frozen=True)
+class ExplainTask:
+    """Explain one class of a bundle on a volume. ``heat_out`` is float32 of the volume's shape."""
+
+    bundle_path: str
+    volume: VolumeSpec
+    method: str
+    class_label: str
+    heat_out: SharedArraySpec
+    layer: str = ""
+    labels: SharedArraySpec | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class SelfTestTask:
+    """Run a bundle on its own reference input and compare with its expected output."""
+
+    bundle_path: str
+    device: str = "auto"
+
+
+Task = RunModelTask | ExplainTask | SelfTestTask
+
+
+@dataclass(frozen=True)
+class JobSubmitted:
+    """A task entered the queue."""
+
+    job_id: str
+    task: Task
+
+
+@dataclass(frozen=True)
+class JobStarted:
+    """The worker took the job."""
+
+    job_id: str
+    worker_pid: int
+    device: str = ""
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """``phase`` in the reader's words, ``fraction`` of the whole job, seconds left if known."""
+
+    job_id: str
+    phase: str
+    fraction: float
+    eta_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class JobMetric:
+    """A number of a running job (a loss, a memory figure)."""
+
+    job_id: str
+    name: str
+    value: float
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class JobArtifact:
+    """A block of shared memory or a file that a job produced."""
+
+    job_id: str
+    kind: str
+    array: SharedArraySpec | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True)
+class JobSucceeded:
+    """The job is done; ``outcome`` is the JSON document of its kind."""
+
+    job_id: str
+    outcome: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class JobFailed:
+    """The job failed: an AppError's code, message and remedy."""
+
+    job_id: str
+    code: str
+    message: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class JobCancelled:
+    """The job was cancelled, nothing was kept."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class WorkerLost:
+    """The worker died or went silent while it held ``job_id``; the job may be retried."""
+
+    job_id: str
+    reason: str
+
+
+Event = (
+    JobStarted | JobProgress | JobMetric | JobArtifact | JobSucceeded | JobFailed | JobCancelled | WorkerLost
+)
