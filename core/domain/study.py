@@ -121,3 +121,16 @@ class ImportReport:
     skipped: tuple[SkippedFile, ...]
     seconds: float
     counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """What a reader of files found.
+
+    ``unread`` maps ``SkippedFile.file`` to the path of each file that is not of the reader's format: another
+    reader may take it, and then its entry in ``skipped`` no longer counts.
+    """
+
+    series: tuple[ScannedSeries, ...] = ()
+    skipped: tuple[SkippedFile, ...] = ()
+    unread: dict[str, Path] = field(default_factory=dict)
