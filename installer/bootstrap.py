@@ -101,7 +101,9 @@ def resolve_package_names(packages: list[str]) -> list[str]:
         shown = subprocess.run(["apt-cache", "show", package], capture_output=True, text=True, check=False)
         renamed = f"{package}t64"
         if shown.returncode != 0 or not shown.stdout.strip():
-            again = subprocess.run(["apt-cache", "show", renamed], capture_output=True, text=True, check=False)
+            again = subprocess.run(
+                ["apt-cache", "show", renamed], capture_output=True, text=True, check=False
+            )
             package = renamed if again.stdout.strip() else package
         names.append(package)
     return names
@@ -120,10 +122,14 @@ def install_packages(packages: list[str]) -> None:
     command = "apt-get install -y --no-install-recommends " + " ".join(packages)
     if not shutil.which("apt-get"):
         raise BootstrapError(
-            "These libraries are missing: " + ", ".join(packages) + ". Install your system's packages of that name."
+            "These libraries are missing: "
+            + ", ".join(packages)
+            + ". Install your system's packages of that name."
         )
     if not is_root():
-        raise BootstrapError(f"System libraries are missing. Run once:\n  sudo apt-get update && sudo {command}")
+        raise BootstrapError(
+            f"System libraries are missing. Run once:\n  sudo apt-get update && sudo {command}"
+        )
     say(f"installing system packages: {' '.join(packages)}")
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     subprocess.run(["apt-get", "update", "-qq"], env=environment, check=True, stdout=sys.stderr)
@@ -206,7 +212,9 @@ def make_environment(extra: str) -> Path:
         if subprocess.run(command, stdout=sys.stderr, check=False).returncode == 0:
             break
         if attempt == 2:
-            raise BootstrapError("pip could not install the packages; its message stands above. Check the network.")
+            raise BootstrapError(
+                "pip could not install the packages; its message stands above. Check the network."
+            )
         say("pip failed; trying once more")
     (folder / f"overread-{extra}.stamp").write_text(fingerprint(extra), encoding="utf-8")
     say(f"[3/3] environment is ready after {time.monotonic() - started:.0f} s")

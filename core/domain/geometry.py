@@ -47,7 +47,11 @@ class VolumeGeometry:
 
     def __post_init__(self) -> None:
         matrix = np.array(self.lps_from_ijk, dtype=np.float64)
-        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
+        if (
+            matrix.shape != (4, 4)
+            or not np.isfinite(matrix).all()
+            or abs(np.linalg.det(matrix[:3, :3])) < 1e-12
+        ):
             raise SafetyError(
                 "geometry.singular",
                 "The voxel grid has no usable position in the patient (zero or invalid spacing or orientation).",
@@ -69,7 +73,9 @@ class VolumeGeometry:
     ) -> VolumeGeometry:
         """Build a grid from spacing, a ``(3, 3)`` matrix of unit columns (i, j, k) and the first voxel's centre."""
         matrix = np.eye(4)
-        matrix[:3, :3] = np.asarray(direction_ijk, dtype=np.float64) * np.asarray(spacing_ijk_mm, dtype=np.float64)
+        matrix[:3, :3] = np.asarray(direction_ijk, dtype=np.float64) * np.asarray(
+            spacing_ijk_mm, dtype=np.float64
+        )
         matrix[:3, 3] = origin_lps_mm
         return cls(shape_kji, matrix, frame_of_reference_uid)
 
@@ -195,7 +201,9 @@ class VolumeGeometry:
         i, j, k = (int(n) for n in shape)
         return VolumeGeometry((k, j, i), matrix, self.frame_of_reference_uid)
 
-    def reoriented(self, codes: str = "LPS") -> tuple[VolumeGeometry, tuple[int, int, int], tuple[bool, bool, bool]]:
+    def reoriented(
+        self, codes: str = "LPS"
+    ) -> tuple[VolumeGeometry, tuple[int, int, int], tuple[bool, bool, bool]]:
         """Permute and flip axes so that (i, j, k) run towards ``codes``.
 
         Returns

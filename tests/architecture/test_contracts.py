@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+    "contracts"
+]
 
 # contract name -> file that is given a forbidden line -> the line
 VIOLATIONS = {
@@ -20,7 +22,9 @@ VIOLATIONS = {
         ("app/views/planted.py", "def later():\n    import core.compute.inference.run"),
         ("core/services/planted.py", "import torch"),
     ],
-    "The GUI asks services instead of reading files and tables itself": [("app/views/planted.py", "import pydicom")],
+    "The GUI asks services instead of reading files and tables itself": [
+        ("app/views/planted.py", "import pydicom")
+    ],
     "The engine and the networks know no GUI toolkit": [
         ("core/services/planted.py", "from PySide6 import QtCore"),
         ("models/networks/planted.py", "import pyqtgraph"),
@@ -36,7 +40,9 @@ VIOLATIONS = {
         ("core/library/planted.py", "import core.services.engine"),
     ],
     "The domain needs the standard library and numpy only": [("core/domain/planted.py", "import pydantic")],
-    "Services never compute": [("core/services/planted.py", "def f():\n    import core.compute.inference.run")],
+    "Services never compute": [
+        ("core/services/planted.py", "def f():\n    import core.compute.inference.run")
+    ],
     "Networks are definitions only": [("models/networks/planted.py", "import core.domain.volume")],
     "torch, ONNX Runtime and captum live in compute": [("core/bundles/planted.py", "import onnxruntime")],
     "Feature folders of the views don't know each other": [
@@ -49,7 +55,9 @@ def copy_of_tree(folder: Path) -> Path:
     """Copy the Python sources, without weights, into a folder of the test's own."""
     for package in ("app", "core", "models"):
         shutil.copytree(
-            ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "bundles_data", "*.onnx", "*.safetensors")
+            ROOT / package,
+            folder / package,
+            ignore=shutil.ignore_patterns("__pycache__", "bundles_data", "*.onnx", "*.safetensors"),
         )
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder
@@ -62,9 +70,17 @@ def planted_name(file: str) -> str:
 
 def lint(folder: Path) -> str:
     """Run import-linter in a folder and return what it prints."""
-    code = "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports_command; lint_imports_command()"
+    code = (
+        "import sys; sys.path.insert(0, '.'); "
+        "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", code, "--no-cache"], cwd=folder, capture_output=True, text=True, check=False, timeout=240
+        [sys.executable, "-c", code, "--no-cache"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
     )
     return done.stdout + done.stderr
 
@@ -79,7 +95,9 @@ def test_all_contracts_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("contract", "file", "line"), [(n, f, l) for n, all_ in VIOLATIONS.items() for f, l in all_])
+@pytest.mark.parametrize(
+    ("contract", "file", "line"), [(n, file, line) for n, planted in VIOLATIONS.items() for file, line in planted]
+)
 def test_a_forbidden_import_breaks_its_contract(tmp_path: Path, contract: str, file: str, line: str) -> None:
     tree = copy_of_tree(tmp_path)
     (tree / planted_name(file)).write_text(f'"""Planted."""\n{line}\n', encoding="utf-8")

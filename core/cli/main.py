@@ -1,0 +1,90 @@
+"""Entry point of ``overread``.
+
+Without arguments it opens the window (as a process of its own: the command line itself never loads a GUI
+library). Exit status: 0 done, 1 refused, 2 usage, 3 a bug of ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import typer
+
+from core.cli import library_commands, model_commands, review_commands, system_commands
+from core.cli.output import EXIT_BUG, EXIT_USAGE, refuse, tell
+from core.config.logs import log_unexpected
+from core.domain.errors import AppError, BugError
+
+app = typer.Typer(
+    name="overread",
+    help="Clinical review: read studies, run and explain models, record verdicts, send results back. "
+    "For research and review support; not for primary diagnosis.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+library_commands.register(app)
+model_commands.register(app)
+review_commands.register(app)
+system_commands.register(app)
+
+
+def open_window() -> int:
+    """Start the GUI process and wait for it."""
+    executable = Path(sys.executable)
+    command = [str(executable)] if getattr(sys, "frozen", False) else [str(executable), "-m", "app"]
+    return subprocess.run(command, check=False).returncode
+
+
+def hush_third_parties() -> None:
+    """Keep libraries from printing values of DICOM elements: their warnings may quote a patient's data."""
+    warnings.filterwarnings("ignore", module=r"pydicom(\..*)?")
+    warnings.filterwarnings("ignore", module=r"highdicom(\..*)?")
+    for name in ("pydicom", "pynetdicom", "highdicom"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return (and, as console script, exit with) its status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given:
+        return open_window()
+    hush_third_parties()
+    as_json = "--json" in given
+    try:
+        status = app(given, standalone_mode=False)
+    except AppError as error:
+        return refuse(error, as_json)
+    except KeyboardInterrupt:
+        tell("overread: stopped.")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last line of defence: translated, logged, never swallowed
+        if _is_usage_error(error):
+            tell(f"overread: {error.format_message()}\nTry: overread --help")  # type: ignore[attr-defined]
+            return EXIT_USAGE
+        where = log_unexpected(error)
+        refuse(
+            BugError(
+                "bug.unexpected", f"Unexpected {type(error).__name__} in {where}.", "Report this place."
+            ),
+            as_json,
+        )
+        return EXIT_BUG
+    return int(status or 0)
+
+
+def _is_usage_error(error: Exception) -> bool:
+    return hasattr(error, "format_message") and hasattr(error, "exit_code")
+
+
+if __name__ == "__main__":
+    sys.exit(run())

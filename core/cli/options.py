@@ -1,0 +1,42 @@
+"""Options that every command takes, and how a command opens the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.services.engine import Engine, open_engine
+from core.services.job_board import JobBoard
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", help="Folder of all user data (else OVERREAD_HOME, else the platform's)."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder that receives the files.")]
+
+
+@contextmanager
+def engine_at(home: Path | None) -> Iterator[Engine]:
+    """Open the engine for the length of one command."""
+    engine = open_engine(home)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+@contextmanager
+def engine_and_board(home: Path | None) -> Iterator[tuple[Engine, JobBoard]]:
+    """Open the engine and a job board (which starts the worker process on its first job)."""
+    with engine_at(home) as engine:
+        board = JobBoard(engine)
+        try:
+            yield engine, board
+        finally:
+            board.shutdown()

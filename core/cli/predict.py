@@ -1,0 +1,112 @@
+"""Batch prediction without the library; loads the compute backends into this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from core.bundles.bundle import Bundle, read_bundle
+from core.bundles.catalogue import Catalogue
+from core.cli.documents import segment_document
+from core.compute.inference.run import run_bundle
+from core.config.paths import Paths
+from core.config.resources import shipped_bundles_dir
+from core.dicom.assemble import assemble_volume
+from core.dicom.scan import scan_paths
+from core.domain.errors import AppError, InputError
+from core.domain.progress import CancelToken, Progress, no_progress
+from core.domain.study import SeriesKind
+from core.domain.volume import Volume
+from core.formats.images import read_image
+from core.formats.nifti import read_nifti, write_nifti
+from core.services.measure import definitions_of, measure_segments
+
+NIFTI = (".nii", ".nii.gz")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
+
+def find_bundle(model: str, home: Path | None) -> Bundle:
+    """Return the bundle of a catalogue id or a path.
+
+    Raises
+    ------
+    InputError
+        If there is neither (code ``model.unknown``).
+    """
+    path = Path(model)
+    if path.exists():
+        return read_bundle(path)
+    return Catalogue([shipped_bundles_dir(), Paths.resolve(home).bundles]).get(model)
+
+
+def volumes_of(path: Path, work_dir: Path) -> Iterator[Volume]:
+    """Read the displayable series of one input.
+
+    Raises
+    ------
+    InputError
+        If the path does not exist or holds no image.
+    """
+    if not path.exists():
+        raise InputError("predict.not_found", "This input does not exist.", "Check the spelling of the path.")
+    name = path.name.lower()
+    if name.endswith(NIFTI):
+        yield read_nifti(path)
+        return
+    if name.endswith(PICTURES):
+        yield read_image(path)
+        return
+    found = False
+    for series in scan_paths([path], work_dir=work_dir).series:
+        if series.summary.kind in (SeriesKind.VOLUME, SeriesKind.IMAGE):
+            found = True
+            yield assemble_volume(series.instances, series.summary)
+    if not found:
+        raise InputError(
+            "predict.no_image",
+            "This input holds no image series.",
+            "Give a DICOM folder, a NIfTI file or a picture.",
+        )
+
+
+def predict(
+    model: str, inputs: Sequence[Path], out: Path, device: str, home: Path | None, progress: Progress
+) -> dict[str, Any]:
+    """Predict every input in the order given; an input that is refused carries its error and stops nothing."""
+    started = time.monotonic()
+    bundle = find_bundle(model, home)
+    out.mkdir(parents=True, exist_ok=True)
+    results = []
+    for number, path in enumerate(inputs):
+        progress("predicting", number / len(inputs))
+        entry: dict[str, Any] = {"input": str(path), "classes": [], "segments": [], "files": []}
+        try:
+            for part, volume in enumerate(volumes_of(path, out / ".work")):
+                add_prediction(entry, bundle, volume, out, f"{number:05d}-{part}", device)
+        except AppError as error:
+            entry["error"] = error.as_dict()
+        results.append(entry)
+    progress("predicting", 1.0)
+    manifest = bundle.manifest
+    return {
+        "model": {"id": manifest.id, "version": manifest.version},
+        "results": results,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+def add_prediction(
+    entry: dict[str, Any], bundle: Bundle, volume: Volume, out: Path, stem: str, device: str
+) -> None:
+    """Run the bundle on one volume and add what it says to the entry of its input."""
+    output = run_bundle(bundle, volume, device=device, progress=no_progress, cancel=CancelToken())
+    ranked = sorted(output.classes, key=lambda c: -c.probability)
+    entry["classes"] += [{"label": c.label, "probability": c.probability} for c in ranked]
+    if output.labels is not None:
+        file = out / f"{stem}-{bundle.manifest.id}.nii.gz"
+        write_nifti(file, volume.geometry, output.labels)
+        measures = measure_segments(output.labels, volume, definitions_of(bundle.manifest))
+        entry["segments"] += [segment_document(s) for s in measures]
+        entry["files"].append({"kind": "nifti", "path": str(file)})

@@ -1,0 +1,125 @@
+"""``phantom``, ``demo``, ``doctor`` and ``train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core.cli.options import HomeOption, JsonOption, OutFolder
+from core.cli.output import EXIT_REFUSED, TerminalProgress, answer
+from core.domain.errors import InputError
+from core.services import demo, doctor, make_phantom
+
+
+def phantom_command(
+    kind: Annotated[str, typer.Argument(help="ct-thorax, mr-brain or cxr.")],
+    out: OutFolder,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, e.g. slice_thickness_mm=2.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a synthetic DICOM study with its ground truth as DICOM SEG."""
+    del home
+    document = make_phantom.make_phantom(kind, out, seed=seed, **parse_settings(settings or []))
+    answer(document, as_json, lambda: [f"{k}: {v}" for k, v in document.items() if k != "files"])
+
+
+def parse_settings(pairs: list[str]) -> dict[str, Any]:
+    """Parse ``key=value`` pairs; numbers become numbers."""
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator or not key:
+            raise InputError(
+                "cli.setting", f"{pair!r} is not of the form key=value.", "Write --set key=value."
+            )
+        value: Any = text
+        for convert in (int, float):
+            try:
+                value = convert(text)
+                break
+            except ValueError:
+                continue
+        if text.lower() in ("true", "false"):
+            value = text.lower() == "true"
+        out[key] = value
+    return out
+
+
+def demo_command(
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder that receives what the demonstration writes.")
+    ] = Path("overread-demo"),
+    seed: Annotated[int, typer.Option("--seed")] = 7,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Do the main job on the embedded sample: import, run, explain, decide, export, verify, draw."""
+    document = demo.run_demo(out, home=home, seed=seed, progress=TerminalProgress())
+
+    def lines() -> list[str]:
+        rows = [
+            f"{step['step']:10} {step['seconds']:6.1f} s  {step['summary']}" for step in document["steps"]
+        ]
+        rows += [f"{f['kind']:14} {f['path']}" for f in document["files"]]
+        audit = document["audit"]
+        rows.append(f"audit: {audit['events']} events, {'chain intact' if audit['ok'] else 'BROKEN'}")
+        rows.append(f"everything lies in {document['out']}")
+        return rows
+
+    answer(document, as_json, lines)
+    if not document["ok"]:
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def doctor_command(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Check processor, memory, disk, display, codecs, database and models, with remedies."""
+    report = doctor.examine(home)
+
+    def lines() -> list[str]:
+        rows = []
+        for check in report["checks"]:
+            rows.append(f"{check['status']:4} {check['name']:18} {check['detail']}")
+            if check["remedy"]:
+                rows.append(f"     {'':18} -> {check['remedy']}")
+        return rows
+
+    answer(report, as_json, lines)
+    if not report["ok"]:
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def train_command(
+    recipe: Annotated[str, typer.Argument(help="thorax-ct or mednist.")],
+    out: OutFolder,
+    data: Annotated[Path | None, typer.Option("--data", help="Folder of training images.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
+    ] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train one of the shipped models again by its recipe."""
+    del home
+    # torch is loaded by this command only.
+    from core.compute.training.run import train_recipe
+
+    overrides = parse_settings(settings or [])
+    document = train_recipe(
+        recipe, data=data, out=out, overrides=overrides, resume=resume, progress=TerminalProgress()
+    )
+    answer(document, as_json, lambda: [f"{k}: {v}" for k, v in document.items()])
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("phantom")(phantom_command)
+    app.command("demo")(demo_command)
+    app.command("doctor")(doctor_command)
+    app.command("train")(train_command)
