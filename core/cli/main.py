@@ -38,7 +38,9 @@ system_commands.register(app)
 def open_window() -> int:
     """Start the GUI process and wait for it."""
     executable = Path(sys.executable)
-    command = [str(executable)] if getattr(sys, "frozen", False) else [str(executable), "-m", "app"]
+    command = [str(executable), "-m", "app"]
+    if getattr(sys, "frozen", False):
+        command = [str(executable.with_name(f"overread{executable.suffix}"))]
     return subprocess.run(command, check=False).returncode
 
 
