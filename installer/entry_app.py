@@ -10,8 +10,22 @@ import sys
 from pathlib import Path
 
 COMMANDS = frozenset(
-    "import list tags volume render models run explain predict decide export audit phantom demo doctor train "
-    "--help -h".split()
+    (
+        *(
+            "import",
+            "list",
+            "tags",
+            "volume",
+            "render",
+            "models",
+            "run",
+            "explain",
+            "predict",
+            "decide",
+            "export",
+        ),
+        *("audit", "phantom", "demo", "doctor", "train", "--help", "-h"),
+    )
 )
 
 
