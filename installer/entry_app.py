@@ -10,22 +10,8 @@ import sys
 from pathlib import Path
 
 COMMANDS = frozenset(
-    (
-        *(
-            "import",
-            "list",
-            "tags",
-            "volume",
-            "render",
-            "models",
-            "run",
-            "explain",
-            "predict",
-            "decide",
-            "export",
-        ),
-        *("audit", "phantom", "demo", "doctor", "train", "--help", "-h"),
-    )
+    {"import", "list", "tags", "volume", "render", "models", "run", "explain", "predict", "decide"}
+    | {"export", "audit", "phantom", "demo", "doctor", "train", "--help", "-h"}
 )
 
 
