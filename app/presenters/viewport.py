@@ -1,0 +1,195 @@
+"""From the reader's intent and what is loaded to what one viewport shows. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.presenters.mpr import crosshair_in, number_of
+from app.presenters.reading_state import (
+    HeatLayer,
+    LabelLayer,
+    Notice,
+    PictureLayer,
+    ReadingIntent,
+    SceneState,
+    Slot,
+    ViewportState,
+)
+from core.domain.explanation import Explanation
+from core.domain.segmentation import Segmentation
+from core.render.annotations import Badge, badges, corner_texts, heat_note, is_uncalibrated
+from core.render.grey import is_colour, window_picture
+from core.render.heat import draw_heat
+from core.render.overlay import OverlayStyle
+from core.render.palette import Rgb
+from core.render.planes import Plane, PlaneGrid
+from core.render.series import DisplaySeries
+
+
+@dataclass(frozen=True, eq=False)
+class Arrival:
+    """Which slices of a series that is still loading have come; the array is shared with the loader's side."""
+
+    received: NDArray[np.bool_]
+
+    @property
+    def count(self) -> int:
+        """Number of slices that have come."""
+        return int(self.received.sum())
+
+    @property
+    def complete(self) -> bool:
+        """Whether all have come."""
+        return bool(self.received.all())
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """Everything that can be shown at the moment.
+
+    ``revision`` grows whenever pixels change under the same series. ``result_fault`` is the reason why a
+    result must not be trusted (drawn hatched); ``result_refused`` why it is not drawn at all.
+    """
+
+    series: DisplaySeries
+    generation: int
+    revision: int = 0
+    arrival: Arrival | None = None
+    segmentation: Segmentation | None = None
+    colors: Mapping[int, Rgb] = field(default_factory=dict)
+    layer_revision: int = 0
+    result_fault: str = ""
+    result_refused: str = ""
+    explanation: Explanation | None = None
+
+
+def resolve_viewport(slot: Slot, loaded: Loaded, intent: ReadingIntent) -> ViewportState:
+    """Work out what a plane's viewport shows."""
+    series, plane = loaded.series, slot.plane
+    if plane is None or plane not in series.grids:
+        return ViewportState(slot, notice=Notice("This series can't be cut in this plane."))
+    grid = series.grids[plane]
+    number = number_of(grid, intent.cursor_ijk)
+    missing = _missing(loaded, grid, number)
+    inverted = intent.inverted != series.volume.inverted
+    window = None if is_colour(series.volume) else intent.window
+    layers_shown = missing is None and not (intent.ai_hidden or intent.held)
+    return ViewportState(
+        slot=slot,
+        grid=grid,
+        number=number,
+        picture=None if missing else _picture(loaded, plane, number, intent, inverted),
+        labels=_labels(loaded, plane, number, intent) if layers_shown else None,
+        heat=_heat(loaded, plane, number, intent) if layers_shown and not intent.blink_dark else None,
+        crosshair=crosshair_in(series, plane, intent.cursor_ijk)
+        if intent.crosshair and not missing and _linked(intent)
+        else None,
+        camera=intent.camera(slot),
+        corners=corner_texts(series.volume, grid, number, window, intent.inverted),
+        badges=_badges(loaded, intent),
+        notice=missing,
+        active=intent.active is slot,
+        annotated=intent.texts,
+        calibrated=not is_uncalibrated(series.volume),
+        tool=intent.tool,
+    )
+
+
+def resolve_scene(loaded: Loaded | None, intent: ReadingIntent) -> SceneState:
+    """Work out what the 3-D view shows."""
+    if loaded is None:
+        return SceneState()
+    waiting = loaded.arrival is not None and not loaded.arrival.complete
+    fault = loaded.result_fault or loaded.result_refused
+    segmentation = None if loaded.result_refused else loaded.segmentation
+    shown = segmentation is not None and not (intent.ai_hidden or intent.held)
+    return SceneState(
+        key=(loaded.generation, loaded.revision if not waiting else -1, loaded.layer_revision),
+        wanted=intent.scene_wanted and not waiting,
+        active=intent.active is Slot.SCENE,
+        preset=intent.scene_preset,
+        hidden=intent.hidden_segments,
+        show_segments=shown,
+        notice=Notice(
+            "3-D follows when the series is complete." if waiting else "",
+            f"Segments failed a check: {fault}" if fault and shown else "",
+        ),
+        volume=loaded.series.volume,
+        segmentation=segmentation,
+        colors=loaded.colors,
+    )
+
+
+def _linked(intent: ReadingIntent) -> bool:
+    return intent.layout.value != "stack"
+
+
+def _missing(loaded: Loaded, grid: PlaneGrid, number: int) -> Notice | None:
+    arrival = loaded.arrival
+    if arrival is None or arrival.complete:
+        return None
+    total = arrival.received.size
+    if grid.through.array_axis == 0:
+        if arrival.received[grid.array_index(number)]:
+            return None
+        return Notice("Loading this slice…", f"{arrival.count} of {total} slices have arrived.")
+    # Cuts across the stack are drawn while they fill; the badge says that they are not complete.
+    return None if arrival.count else Notice("Loading…", f"0 of {total} slices have arrived.")
+
+
+def _badges(loaded: Loaded, intent: ReadingIntent) -> tuple[Badge, ...]:
+    found = list(badges(loaded.series.volume))
+    arrival = loaded.arrival
+    if arrival is not None and not arrival.complete:
+        found.append(
+            Badge(
+                f"loading {arrival.count}/{arrival.received.size}", "The series is still arriving.", "quiet"
+            )
+        )
+    if loaded.result_refused:
+        found.append(Badge("AI result not shown", loaded.result_refused))
+    elif loaded.result_fault and loaded.segmentation is not None and not intent.ai_hidden:
+        found.append(Badge("AI result unchecked", loaded.result_fault))
+    if intent.ai_hidden and (loaded.segmentation is not None or loaded.explanation is not None):
+        found.append(Badge("AI hidden", "Results of models are hidden.", "quiet"))
+    return tuple(found)
+
+
+def _picture(
+    loaded: Loaded, plane: Plane, number: int, intent: ReadingIntent, inverted: bool
+) -> PictureLayer:
+    series, window = loaded.series, intent.window
+    key = (loaded.generation, loaded.revision, plane, number, window.center, window.width, inverted)
+    return PictureLayer(key, lambda: window_picture(series.values(plane, number), window, inverted))
+
+
+def _labels(loaded: Loaded, plane: Plane, number: int, intent: ReadingIntent) -> LabelLayer | None:
+    segmentation = loaded.segmentation
+    if segmentation is None or loaded.result_refused:
+        return None
+    style = intent.overlay
+    if loaded.result_fault:
+        style = OverlayStyle(style.fill, style.opacity, style.outline_px, hatched=True)
+    grid = loaded.series.grids[plane]
+    key = (loaded.generation, loaded.layer_revision, plane, number)
+    return LabelLayer(
+        key, style, intent.hidden_segments, loaded.colors, lambda: grid.extract(segmentation.labels, number)
+    )
+
+
+def _heat(loaded: Loaded, plane: Plane, number: int, intent: ReadingIntent) -> HeatLayer | None:
+    explanation = loaded.explanation
+    if explanation is None:
+        return None
+    grid, style = loaded.series.grids[plane], intent.heat
+    key = (loaded.generation, loaded.layer_revision, plane, number, style)
+    return HeatLayer(
+        key,
+        style,
+        heat_note(explanation),
+        lambda: draw_heat(np.ascontiguousarray(grid.extract(explanation.heat, number)), style),
+    )

@@ -1,0 +1,1 @@
+"""Pictures without a screen: planes, windows, overlays, annotations and surfaces."""
