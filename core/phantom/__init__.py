@@ -1,0 +1,1 @@
+"""Procedural anatomy: seeded phantoms with known truth."""
