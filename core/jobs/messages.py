@@ -15,11 +15,15 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class SharedArraySpec:
-    """Where an array lies in shared memory: block name, dtype string (``"<i2"``) and shape."""
+    """Where an array lies in shared memory: block name, dtype string (``"<i2"``) and shape.
+
+    ``file`` is set when the block is a file on disk, because shared memory was too small.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -136,12 +140,13 @@ class JobSucceeded:
 
 @dataclass(frozen=True)
 class JobFailed:
-    """The job failed: an AppError's code, message and remedy."""
+    """The job failed: an AppError's code, message, remedy and family (the class's name)."""
 
     job_id: str
     code: str
     message: str
     remedy: str = ""
+    family: str = "BugError"
 
 
 @dataclass(frozen=True)
@@ -162,3 +167,41 @@ class WorkerLost:
 Event = (
     JobStarted | JobProgress | JobMetric | JobArtifact | JobSucceeded | JobFailed | JobCancelled | WorkerLost
 )
+
+
+@dataclass(frozen=True)
+class WorkerReady:
+    """The first message of a worker: it listens. ``warm`` once the compute libraries are loaded."""
+
+    worker_pid: int
+    warm: bool = False
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """The worker lives. ``sequence`` counts up; ``rss_mb`` is its resident memory in MiB."""
+
+    sequence: int
+    rss_mb: float = 0.0
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Load the compute libraries now, so that the first task does not wait for them."""
+
+
+@dataclass(frozen=True)
+class CancelJob:
+    """Stop working on a job at the next opportunity."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class StopWorker:
+    """Cancel what runs and leave."""
+
+
+Command = JobSubmitted | CancelJob | WarmUp | StopWorker
+FromWorker = Event | WorkerReady | Heartbeat
+Message = Command | FromWorker

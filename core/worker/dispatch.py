@@ -1,0 +1,156 @@
+"""From a task to the computation that does it. Compute libraries load with the first task, not before."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.bundles.bundle import read_bundle
+from core.domain.errors import BugError
+from core.domain.progress import CancelToken, Progress
+from core.domain.volume import Volume
+from core.jobs.messages import ExplainTask, RunModelTask, SelfTestTask, SharedArraySpec, Task, VolumeSpec
+from core.jobs.shared_arrays import SharedArray
+from core.jobs.specs import volume_of
+
+
+class Dispatcher:
+    """Runs the tasks of ``core.jobs.messages`` with ``core.compute``."""
+
+    def warm_up(self) -> None:
+        """Import the compute libraries."""
+        import core.compute.explain.run
+        import core.compute.inference.run  # noqa: F401
+
+    def run(self, task: Task, progress: Progress, cancel: CancelToken) -> dict[str, Any]:
+        """Do a task and return its outcome; see ``run_model``, ``explain`` and ``selftest``."""
+        match task:
+            case RunModelTask():
+                return run_model(task, progress, cancel)
+            case ExplainTask():
+                return explain(task, progress, cancel)
+            case SelfTestTask():
+                return selftest(task)
+        raise BugError("jobs.unknown_task", f"The worker cannot do a {type(task).__name__}.")
+
+
+def run_model(task: RunModelTask, progress: Progress, cancel: CancelToken) -> dict[str, Any]:
+    """Run a bundle and fill ``labels_out``.
+
+    Returns
+    -------
+    dict
+        ``classes``, ``prediction_set``, ``uncertainty``, ``out_of_distribution``, ``device``, ``backend``,
+        ``fallbacks``, ``seconds``, ``peak_rss_mb`` and ``has_labels``.
+    """
+    from core.compute.inference.run import run_bundle
+
+    bundle = read_bundle(Path(task.bundle_path))
+    with ExitStack() as blocks:
+        volume = _attached_volume(task.volume, blocks)
+        output = run_bundle(bundle, volume, device=task.device, progress=progress, cancel=cancel)
+        cancel.raise_if_cancelled()
+        if output.labels is not None:
+            _hand_over(output.labels, task.labels_out, blocks)
+        outcome = {
+            "classes": [asdict(item) for item in output.classes],
+            "prediction_set": list(output.prediction_set),
+            "uncertainty": output.uncertainty,
+            "out_of_distribution": output.out_of_distribution,
+            "device": output.device,
+            "backend": output.backend,
+            "fallbacks": list(output.fallbacks),
+            "seconds": dict(output.seconds),
+            "peak_rss_mb": output.peak_rss_mb,
+            "has_labels": output.labels is not None,
+        }
+        del volume, output
+    return as_json(outcome)
+
+
+def explain(task: ExplainTask, progress: Progress, cancel: CancelToken) -> dict[str, Any]:
+    """Explain a class and fill ``heat_out``; the outcome has the other fields of ``Explanation``."""
+    from core.compute.explain.run import explain_bundle
+
+    bundle = read_bundle(Path(task.bundle_path))
+    with ExitStack() as blocks:
+        volume = _attached_volume(task.volume, blocks)
+        labels = None
+        if task.labels is not None:
+            labels = blocks.enter_context(SharedArray.attach(task.labels)).array(writeable=False)
+        explanation = explain_bundle(
+            bundle,
+            volume,
+            method=task.method,
+            class_label=task.class_label,
+            layer=task.layer,
+            labels=labels,
+            device=task.device,
+            progress=progress,
+            cancel=cancel,
+        )
+        cancel.raise_if_cancelled()
+        _hand_over(explanation.heat, task.heat_out, blocks)
+        outcome = {
+            "method": explanation.method,
+            "class_label": explanation.class_label,
+            "layer": explanation.layer,
+            "resolution_mm": list(explanation.resolution_mm),
+            "randomisation_correlation": explanation.randomisation_correlation,
+            "sanity_passed": explanation.sanity_passed,
+            "pointing_game": explanation.pointing_game,
+        }
+        del volume, labels, explanation
+    return as_json(outcome)
+
+
+def selftest(task: SelfTestTask) -> dict[str, Any]:
+    """Run a bundle on its own reference; the outcome has the fields of ``SelfTestReport``."""
+    from core.compute.selftest import run_selftest
+
+    return as_json(asdict(run_selftest(read_bundle(Path(task.bundle_path)), task.device)))
+
+
+def as_json(value: Any) -> Any:
+    """Return plain JSON values: NumPy scalars as numbers, numbers that are not finite as None."""
+    if isinstance(value, dict):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [as_json(item) for item in value]
+    if isinstance(value, np.generic):
+        return as_json(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def _attached_volume(spec: VolumeSpec, blocks: ExitStack) -> Volume:
+    voxels = blocks.enter_context(SharedArray.attach(spec.voxels)).array(writeable=False)
+    return volume_of(spec, voxels)
+
+
+def _hand_over(array: NDArray, target: SharedArraySpec | None, blocks: ExitStack) -> None:
+    """Copy a result into the block that waits for it.
+
+    Raises
+    ------
+    BugError
+        If there is none, or it has another shape, or its type cannot hold the values (``jobs.bad_output``).
+    """
+    if target is None:
+        raise BugError("jobs.bad_output", "The model gave an array that nobody asked for.")
+    block = blocks.enter_context(SharedArray.attach(target)).array()
+    if block.shape != array.shape or not np.can_cast(array.dtype, block.dtype, "same_kind"):
+        raise BugError(
+            "jobs.bad_output",
+            f"The model gave {array.shape} {array.dtype}, the series needs {block.shape} {block.dtype}.",
+        )
+    block[...] = array
