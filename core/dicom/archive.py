@@ -1,0 +1,114 @@
+"""ZIP archives, taken apart under our own names and under caps."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.dicom.faults import malformed
+from core.domain.study import SkippedFile
+
+MAX_MEMBERS = 100_000
+MAX_TOTAL_BYTES = 50 << 30
+MAX_RATIO = 200
+RATIO_FREE_BYTES = 1 << 20
+_CHUNK = 1 << 20
+_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+
+
+def is_zip(path: Path) -> bool:
+    """Whether the file begins like a ZIP archive; OSError when it cannot be read."""
+    with path.open("rb") as stream:
+        return stream.read(4) in _MAGIC
+
+
+def extract(archive: Path, work_dir: Path, skipped: list[SkippedFile]) -> Iterator[tuple[Path, str]]:
+    """Yield (extracted file, name to show) for each acceptable member.
+
+    Members are streamed into ``work_dir/<hash of the archive>/<hash of the name>``; their own names are never
+    used as paths. Members that already lie there with the right size are reused.
+
+    Raises
+    ------
+    InputError
+        ``zip.damaged``, ``zip.too_many_members`` or ``zip.too_large``.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = opened.infolist()
+            if len(members) > MAX_MEMBERS:
+                raise malformed(f"The archive holds more than {MAX_MEMBERS} entries.", "zip.too_many_members")
+            target = work_dir / _folder_name(archive)
+            target.mkdir(parents=True, exist_ok=True)
+            total = 0
+            for member in members:
+                shown = f"{archive}:{member.filename[:200]}"
+                refusal = _refusal(member)
+                if member.is_dir():
+                    continue
+                if refusal is not None:
+                    skipped.append(SkippedFile(shown, *refusal))
+                    continue
+                out = target / hashlib.sha256(member.filename.encode("utf-8", "replace")).hexdigest()[:32]
+                try:
+                    total += _stream(opened, member, out, MAX_TOTAL_BYTES - total)
+                except (
+                    zipfile.BadZipFile,
+                    zlib.error,
+                    EOFError,
+                    NotImplementedError,
+                    RuntimeError,
+                    ValueError,
+                ):
+                    out.unlink(missing_ok=True)
+                    skipped.append(SkippedFile(shown, "zip.member_damaged", "This entry cannot be unpacked."))
+                    continue
+                yield out, shown
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError) as error:
+        raise malformed("The ZIP archive is damaged.", "zip.damaged") from error
+
+
+def _folder_name(archive: Path) -> str:
+    status = archive.stat()
+    identity = f"{archive.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
+    return "zip-" + hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()[:24]
+
+
+def _refusal(member: zipfile.ZipInfo) -> tuple[str, str] | None:
+    name = member.filename
+    parts = name.split("/")
+    if name.startswith("/") or "\\" in name or "\0" in name or ".." in parts or ":" in parts[0]:
+        return "zip.unsafe_name", "The entry's name points outside of the archive."
+    mode = member.external_attr >> 16
+    if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "zip.not_regular", "The entry is a link or a device."
+    if member.flag_bits & 1:
+        return "zip.encrypted", "The entry is encrypted."
+    if member.file_size > RATIO_FREE_BYTES and member.file_size > MAX_RATIO * max(1, member.compress_size):
+        return "zip.ratio", f"The entry grows more than {MAX_RATIO} times when unpacked."
+    return None
+
+
+def _stream(opened: zipfile.ZipFile, member: zipfile.ZipInfo, out: Path, budget: int) -> int:
+    """Unpack one member with a byte counter; return its size."""
+    if out.exists() and out.stat().st_size == member.file_size:
+        return member.file_size
+    part = out.with_suffix(".part")
+    count = 0
+    try:
+        with opened.open(member) as source, part.open("wb") as target:
+            while chunk := source.read(_CHUNK):
+                count += len(chunk)
+                if count > budget:
+                    raise malformed("The archive is larger than 50 GB when unpacked.", "zip.too_large")
+                if count > member.file_size:
+                    raise zipfile.BadZipFile("longer than stated")
+                target.write(chunk)
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+    return count

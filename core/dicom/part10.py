@@ -1,0 +1,119 @@
+"""The outer shell of a DICOM file: preamble, file meta information, transfer syntax.
+
+Source: DICOM PS3.10 section 7. Files without preamble or without meta information are read too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.dicom.elements import ElementReader, Elements, PixelLocation
+from core.dicom.faults import malformed
+from core.dicom.source import ByteSource, inflate
+from core.dicom.syntaxes import DEFLATED_LE, EXPLICIT_LE, IMPLICIT_LE, TransferSyntax, syntax_of
+
+_EXECUTABLE_PREAMBLES = (b"MZ", b"\x7fELF", b"#!", b"PK\x03\x04", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe")
+
+
+class NotDicom(Exception):
+    """The file is something else; nobody's fault."""
+
+
+@dataclass(frozen=True)
+class ParsedFile:
+    """The elements asked for, and where the pixels are.
+
+    ``inflated`` holds the data set when the syntax is deflated: then offsets refer to it.
+    """
+
+    file: Path
+    size: int
+    meta: Elements
+    elements: Elements
+    syntax: TransferSyntax
+    pixels: PixelLocation | None
+    foreign_preamble: bool
+    inflated: bytes | None = None
+
+
+def parse_file(path: Path, wanted: Collection[int] | None) -> ParsedFile:
+    """Read the elements ``wanted`` of a file (None: all but the pixels).
+
+    Raises
+    ------
+    NotDicom
+        If it isn't a DICOM file.
+    InputError
+        If it is damaged; OSError if it cannot be read.
+    """
+    with ByteSource.open(path) as source:
+        start, meta, foreign = _shell(source)
+        uid = meta.text(0x00020010)
+        syntax = syntax_of(uid or _guess(source, start))
+        if syntax.uid == DEFLATED_LE:
+            data = inflate(source.read(start, source.size - start))
+            inner = ByteSource.of_bytes(data)
+            reader = ElementReader(inner, explicit=True, little_endian=True)
+            elements = reader.read(0, inner.size, wanted)
+            return ParsedFile(path, inner.size, meta, elements, syntax, reader.pixels, foreign, data)
+        explicit, little = syntax.explicit, syntax.little_endian
+        reader = ElementReader(source, explicit, little)
+        elements = reader.read(start, source.size, wanted)
+        return ParsedFile(path, source.size, meta, elements, syntax, reader.pixels, foreign)
+
+
+def _shell(source: ByteSource) -> tuple[int, Elements, bool]:
+    """Return where the data set begins, the meta elements, and whether the preamble belongs to a program."""
+    window = source.window
+    if len(window) >= 132 and window[128:132] == b"DICM":
+        foreign = window[:128].startswith(_EXECUTABLE_PREAMBLES)
+        position, meta = _meta(source, 132)
+        return position, meta, foreign
+    if len(window) < 16 or not _looks_like_data_set(window):
+        raise NotDicom
+    if window[:2] == b"\x02\x00":
+        position, meta = _meta(source, 0)
+        return position, meta, False
+    return 0, Elements(), False
+
+
+def _looks_like_data_set(window: bytes) -> bool:
+    """Whether bytes without preamble begin like a DICOM data set in little endian (group 2 or 8)."""
+    group = int.from_bytes(window[:2], "little")
+    element = int.from_bytes(window[2:4], "little")
+    if group not in (2, 8) or element > 0x0100:
+        return False
+    if window[4:6].isalpha() and window[4:6].isupper():
+        return True
+    return int.from_bytes(window[4:8], "little") <= 256
+
+
+def _meta(source: ByteSource, position: int) -> tuple[int, Elements]:
+    """Read group 2, always explicit little endian, and stop before the first element of another group."""
+    end = position
+    while end + 8 <= source.size:
+        offset = source.load(end, 8)
+        if source.window[offset : offset + 2] != b"\x02\x00":
+            break
+        vr = source.window[offset + 4 : offset + 6]
+        if vr in (b"OB", b"OW", b"UN", b"UT", b"SQ", b"UR", b"UC"):
+            offset = source.load(end, 12)
+            length = int.from_bytes(source.window[offset + 8 : offset + 12], "little")
+            end += 12 + length
+        else:
+            length = int.from_bytes(source.window[offset + 6 : offset + 8], "little")
+            end += 8 + length
+        if end > source.size:
+            raise malformed("The file ends within its meta information.", "dicom.truncated")
+    reader = ElementReader(source, explicit=True, little_endian=True)
+    return end, reader.read(position, end, None)
+
+
+def _guess(source: ByteSource, start: int) -> str:
+    """Guess between explicit and implicit little endian where the meta information names no syntax."""
+    if source.size < start + 8:
+        raise malformed("The file holds no data set.", "dicom.empty")
+    vr = source.read(start + 4, 2)
+    return EXPLICIT_LE if vr.isalpha() and vr.isupper() else IMPLICIT_LE
