@@ -93,7 +93,7 @@ def mr_acquisition() -> Acquisition:
         series_description="T1 3D gradient echo",
         body_part="HEAD",
         windows=((500, 1000, "BRAIN"),),
-        image_type=("ORIGINAL", "PRIMARY", "M", "NORM"),
+        image_type=("ORIGINAL", "PRIMARY", "OTHER"),
         elements={
             "ScanningSequence": ["GR", "IR"],
             "SequenceVariant": ["SP", "MP"],
@@ -140,11 +140,9 @@ def cr_acquisition() -> Acquisition:
             "Exposure": 3,
             "DistanceSourceToDetector": 1800,
             "PlateType": "",
-            "Laterality": "U",
             "PresentationLUTShape": "IDENTITY",
             "RescaleIntercept": 0,
             "RescaleSlope": 1,
             "RescaleType": "US",
-            "PixelIntensityRelationship": "LOG",
         },
     )
