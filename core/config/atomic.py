@@ -1,7 +1,7 @@
 """Files that are there completely or not at all.
 
-A file is written beside its target, flushed to the disk and then renamed onto it, so that a crash, a kill or a
-full disk leaves the old file or none, never half of the new one.
+A file is written beside its target, flushed to the disk and then renamed onto it, so that a crash, a kill or
+a full disk leaves the old file or none, never half of the new one.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ PART_PREFIX = ".part-"
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and rename it onto ``path`` when the block succeeds.
 
-    The temporary name ends like the target's, so writers that choose a format by suffix behave. When the block
-    raises, or writes nothing, the target stays as it was.
+    The temporary name ends like the target's, so writers that choose a format by suffix behave. When the
+    block raises, or writes nothing, the target stays as it was.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def atomic_write_bytes(path: Path, data: bytes, *, mode: int | None = None) -> None:
-    """Write ``data`` to ``path`` atomically; ``mode`` (such as ``0o600``) is set before any byte is written."""
+    """Write ``data`` to ``path`` atomically; ``mode`` (such as ``0o600``) holds from the first byte on."""
     with atomic_path(path) as part:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
         with os.fdopen(descriptor, "wb") as stream:

@@ -1,9 +1,9 @@
 """The master key and the keys derived from it.
 
-One random 256-bit master key per home. It lies, in this order of preference, in the operating system's keyring;
-wrapped by a passphrase (``OVERREAD_PASSPHRASE``, scrypt and AES-256-GCM); or, where neither exists, in a key file
-that only its owner may read. The choice made at the first start is written to ``keys/source.json`` and kept, so that
-a keyring that appears later doesn't lock the reader out.
+One random 256-bit master key per home. It lies, in this order of preference, in the operating system's
+keyring; wrapped by a passphrase (``OVERREAD_PASSPHRASE``, scrypt and AES-256-GCM); or, where neither exists,
+in a key file that only its owner may read. The choice made at the first start is written to
+``keys/source.json`` and kept, so that a keyring that appears later doesn't lock the reader out.
 
 Data keys are derived by HKDF-SHA256 with a label each (``database``, ``vault``, ``audit`` …); none is stored.
 Source: RFC 5869 (HKDF), RFC 7914 (scrypt; N = 2^15, r = 8, p = 1).
@@ -35,9 +35,9 @@ KEY_BYTES = 32
 OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
 
 FILE_NOTICE = (
-    "The encryption key lies in a file that only your account may read, because this computer offers no keyring. "
-    f"Whoever copies the whole data folder can read it: set {PASSPHRASE_VARIABLE} before the first start, "
-    "or encrypt the disk."
+    "The encryption key lies in a file that only your account may read, because this computer offers "
+    "no keyring. Whoever copies the whole data folder can read it: set "
+    f"{PASSPHRASE_VARIABLE} before the first start, or encrypt the disk."
 )
 
 _WRAP_CONTEXT = b"overread master key v1"
@@ -119,7 +119,8 @@ def _create(folder: Path) -> KeyStore:
         return KeyStore(master, "passphrase")
     atomic_write_bytes(folder / "master.key", base64.b64encode(master) + b"\n", mode=OWNER_ONLY)
     _record_source(folder, {"source": "file"})
-    # INFO, not WARNING: the notice is shown by the window and by ``overread doctor``, where a person reads it.
+    # INFO, not WARNING: the notice is shown by the window and by ``overread doctor``, where a person reads
+    # it.
     _log.info("no keyring and no passphrase: the master key lies in a key file")
     return KeyStore(master, "file")
 

@@ -1,6 +1,7 @@
 """Where Overread keeps its files.
 
-Everything lies under one folder, the home: ``--home``, else ``OVERREAD_HOME``, else the platform's data folder.
+Everything lies under one folder, the home: ``--home``, else ``OVERREAD_HOME``, else the platform's data
+folder.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ HOME_VARIABLE = "OVERREAD_HOME"
 class Paths:
     """Folders and files of one home.
 
-    No name below the home is made from patient identity: instances are named by a hash of their UID, results by
-    a random identifier.
+    No name below the home is made from patient identity: instances are named by a hash of their UID, results
+    by a random identifier.
     """
 
     root: Path

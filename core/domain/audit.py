@@ -99,8 +99,8 @@ class AuditRecord:
 class AuditVerification:
     """Outcome of a check of the whole chain.
 
-    ``first_bad_seq`` is the first record that is wrong or missing, None when all is well; ``reason`` says what is
-    wrong with it; ``anchors`` counts the signed heads that were checked.
+    ``first_bad_seq`` is the first record that is wrong or missing, None when all is well; ``reason`` says
+    what is wrong with it; ``anchors`` counts the signed heads that were checked.
     """
 
     events: int

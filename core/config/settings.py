@@ -1,0 +1,115 @@
+"""The reader's settings: data with a schema, from which code, file and checks come.
+
+A file of an older schema is migrated when it is read; one that can't be understood is set aside, never deleted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.config.atomic import atomic_write_text
+from core.domain.errors import EnvironmentFault
+
+SCHEMA_VERSION = 1
+
+
+class OverlaySettings(BaseModel):
+    """How results lie over the picture."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    filled: bool = False
+    opacity: float = Field(default=0.4, ge=0.0, le=1.0)
+    heat_opacity: float = Field(default=0.5, ge=0.0, le=1.0)
+    heat_threshold: float = Field(default=0.3, ge=0.0, le=1.0)
+    corner_texts: bool = True
+    orientation_letters: bool = True
+    scale_bar: bool = True
+
+
+class Settings(BaseModel):
+    """All settings. ``reader_name`` empty means the user of the operating system.
+
+    ``window_layout`` is the main window's state as the view encodes it (base64).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = 1
+    reader_name: str = Field(default="", max_length=100)
+    theme: Literal["dark", "light", "system"] = "dark"
+    key_scheme: str = Field(default="default", pattern=r"^[a-z0-9_-]{1,40}$")
+    ai_hidden_until_asked: bool = False
+    overlay: OverlaySettings = OverlaySettings()
+    window_layout: str = Field(default="", max_length=200_000)
+    reading_layout: Literal["mpr", "stack", "3d", "2x2"] = "mpr"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    first_run_accepted: bool = False
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From each older schema version, what turns its document into the next one's."""
+
+
+def load_settings(path: Path) -> tuple[Settings, str]:
+    """Read the settings.
+
+    Returns
+    -------
+    settings : Settings
+        Defaults when there is no file or it can't be understood.
+    notice : str
+        What a person should be told; empty when all is well. A file that can't be understood is kept beside it as
+        ``settings.invalid.json``.
+
+    Raises
+    ------
+    EnvironmentFault
+        If a newer program wrote the file (``settings.newer``) or it can't be read (``settings.unreadable``).
+    """
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return Settings(), ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise EnvironmentFault(
+            "settings.unreadable", "The settings file can't be read.", "Check the data folder's permissions."
+        ) from error
+    try:
+        return Settings.model_validate(_migrated(json.loads(text))), ""
+    except (ValidationError, ValueError, TypeError, RecursionError) as error:
+        path.replace(path.with_name("settings.invalid.json"))
+        return Settings(), (
+            f"The settings were reset: {_first_problem(error)}. The former file is settings.invalid.json."
+        )
+
+
+def save_settings(path: Path, settings: Settings) -> None:
+    """Write the settings atomically."""
+    atomic_write_text(path, settings.model_dump_json(indent=2) + "\n", mode=0o600)
+
+
+def _migrated(document: dict[str, Any]) -> dict[str, Any]:
+    version = int(document.get("schema_version", SCHEMA_VERSION))
+    if version > SCHEMA_VERSION:
+        raise EnvironmentFault(
+            "settings.newer",
+            f"The settings have schema {version}; this Overread knows up to {SCHEMA_VERSION}.",
+            "Install the newer Overread that wrote them, or remove settings.json.",
+        )
+    while version < SCHEMA_VERSION:
+        document = MIGRATIONS[version](document)
+        version += 1
+    return document
+
+
+def _first_problem(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        place = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
+        return f"“{place}” isn't valid"
+    return "the file isn't JSON"

@@ -1,0 +1,222 @@
+"""Tables of the index.
+
+Pseudonymised metadata only. Identity, file paths and free text are sealed by the vault before they get here
+(columns ``sealed_…``), so that they are unreadable on PostgreSQL too, where no SQLCipher lies below.
+Times are ISO 8601 text in UTC.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, LargeBinary, MetaData, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import BigInteger
+
+UID = String(80)
+TIME = String(40)
+
+
+class Base(DeclarativeBase):
+    """Declarative base; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class MetaRow(Base):
+    """Facts about the library itself: installation, key check, revision."""
+
+    __tablename__ = "meta"
+    key: Mapped[str] = mapped_column(String(40), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+
+
+class StudyRow(Base):
+    """One study."""
+
+    __tablename__ = "study"
+    study_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    pseudonym: Mapped[str] = mapped_column(String(32))
+    sealed_description: Mapped[bytes] = mapped_column(LargeBinary)
+    study_year_month: Mapped[str] = mapped_column(String(7), default="")
+    status: Mapped[str] = mapped_column(String(20), default="new")
+    imported_utc: Mapped[str] = mapped_column(TIME)
+    revision: Mapped[int] = mapped_column(BigInteger, default=0, index=True)
+
+
+class IdentityRow(Base):
+    """Who the patient of a study is: one sealed record, bound to the study's UID."""
+
+    __tablename__ = "identity_vault"
+    study_uid: Mapped[str] = mapped_column(
+        UID, ForeignKey("study.study_uid", ondelete="CASCADE"), primary_key=True
+    )
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class SeriesRow(Base):
+    """One displayable series (``key``); several share a ``series_uid`` when a series had to be split."""
+
+    __tablename__ = "series"
+    key: Mapped[str] = mapped_column(String(100), primary_key=True)
+    series_uid: Mapped[str] = mapped_column(UID, index=True)
+    study_uid: Mapped[str] = mapped_column(UID, ForeignKey("study.study_uid", ondelete="CASCADE"), index=True)
+    modality: Mapped[str] = mapped_column(String(16))
+    sealed_description: Mapped[bytes] = mapped_column(LargeBinary)
+    body_part: Mapped[str] = mapped_column(String(64), default="")
+    instances: Mapped[int]
+    frames: Mapped[int]
+    kind: Mapped[str] = mapped_column(String(16))
+    shape_kji: Mapped[list[int] | None] = mapped_column(JSON)
+    spacing_kji_mm: Mapped[list[float] | None] = mapped_column(JSON)
+    regular: Mapped[bool]
+    issues: Mapped[list[dict[str, object]]] = mapped_column(JSON)
+    series_number: Mapped[int | None] = mapped_column(BigInteger)
+    axis_codes: Mapped[str] = mapped_column(String(3), default="")
+    lossy: Mapped[bool] = mapped_column(default=False)
+    frame_of_reference_uid: Mapped[str | None] = mapped_column(UID)
+    source_format: Mapped[str] = mapped_column(String(16), default="dicom")
+
+
+class InstanceRow(Base):
+    """One file. ``position`` is its place in the series; ``size`` and ``mtime_ns`` recognise a changed file."""
+
+    __tablename__ = "instance"
+    sop_instance_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    series_key: Mapped[str] = mapped_column(
+        String(100), ForeignKey("series.key", ondelete="CASCADE"), index=True
+    )
+    position: Mapped[int]
+    sop_class_uid: Mapped[str] = mapped_column(UID)
+    sealed_file: Mapped[bytes] = mapped_column(LargeBinary)
+    frames: Mapped[int]
+    instance_number: Mapped[int | None] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64), default="")
+    size: Mapped[int] = mapped_column(BigInteger)
+    mtime_ns: Mapped[int] = mapped_column(BigInteger)
+
+
+class ResultRow(Base):
+    """One run of a model on a series. ``document`` is the ModelResult as JSON."""
+
+    __tablename__ = "result"
+    result_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    study_uid: Mapped[str] = mapped_column(UID, ForeignKey("study.study_uid", ondelete="CASCADE"), index=True)
+    series_uid: Mapped[str] = mapped_column(String(100), index=True)
+    model_id: Mapped[str] = mapped_column(String(128))
+    created_utc: Mapped[str] = mapped_column(TIME)
+    document: Mapped[str] = mapped_column(Text)
+    segment_definitions: Mapped[str] = mapped_column(Text, default="[]")
+    label_map_sha256: Mapped[str] = mapped_column(String(64), default="")
+
+
+class FindingRow(Base):
+    """One finding of a result, in the order of the result."""
+
+    __tablename__ = "finding"
+    result_id: Mapped[str] = mapped_column(
+        String(64), ForeignKey("result.result_id", ondelete="CASCADE"), primary_key=True
+    )
+    finding_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    position: Mapped[int]
+    document: Mapped[str] = mapped_column(Text)
+
+
+class DecisionRow(Base):
+    """One verdict; later ones on the same finding supersede, none is overwritten."""
+
+    __tablename__ = "decision"
+    decision_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, unique=True)
+    result_id: Mapped[str] = mapped_column(
+        String(64), ForeignKey("result.result_id", ondelete="CASCADE"), index=True
+    )
+    finding_id: Mapped[str] = mapped_column(String(64))
+    verdict: Mapped[str] = mapped_column(String(16))
+    reader: Mapped[str] = mapped_column(String(128))
+    decided_utc: Mapped[str] = mapped_column(TIME)
+    sealed_reason: Mapped[bytes] = mapped_column(LargeBinary)
+    mask_file: Mapped[str | None] = mapped_column(String(200))
+
+
+class ExplanationRow(Base):
+    """One heat map of a result; the array lies in the result's folder."""
+
+    __tablename__ = "explanation"
+    explanation_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    result_id: Mapped[str] = mapped_column(
+        String(64), ForeignKey("result.result_id", ondelete="CASCADE"), index=True
+    )
+    created_utc: Mapped[str] = mapped_column(TIME)
+    document: Mapped[str] = mapped_column(Text)
+    file: Mapped[str] = mapped_column(String(200))
+    file_sha256: Mapped[str] = mapped_column(String(64))
+
+
+class JobRow(Base):
+    """One job of the persistent queue."""
+
+    __tablename__ = "job"
+    job_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, unique=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    title: Mapped[str] = mapped_column(String(200))
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    payload: Mapped[str] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Text)
+    result_id: Mapped[str | None] = mapped_column(String(64))
+    created_utc: Mapped[str] = mapped_column(TIME)
+    updated_utc: Mapped[str] = mapped_column(TIME)
+
+
+class AuditRow(Base):
+    """One record of the audit chain; triggers refuse UPDATE and DELETE."""
+
+    __tablename__ = "audit"
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    ts_utc: Mapped[str] = mapped_column(TIME)
+    mono_ns: Mapped[int] = mapped_column(BigInteger)
+    boot_id: Mapped[str] = mapped_column(String(64))
+    user_id: Mapped[str] = mapped_column(String(128))
+    os_user: Mapped[str] = mapped_column(String(128))
+    role: Mapped[str] = mapped_column(String(32))
+    session_id: Mapped[str] = mapped_column(String(32))
+    host: Mapped[str] = mapped_column(String(255))
+    app_version: Mapped[str] = mapped_column(String(64))
+    process: Mapped[str] = mapped_column(String(64))
+    event_code: Mapped[str] = mapped_column(String(40))
+    event_type: Mapped[str] = mapped_column(String(40))
+    action: Mapped[str] = mapped_column(String(1))
+    object_kind: Mapped[str] = mapped_column(String(32))
+    object_ref: Mapped[str] = mapped_column(String(128))
+    n_objects: Mapped[int] = mapped_column(BigInteger)
+    detail_json: Mapped[str] = mapped_column(Text)
+    outcome: Mapped[int]
+    reason: Mapped[str] = mapped_column(String(200))
+    prev: Mapped[bytes] = mapped_column(LargeBinary)
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+
+    __table_args__ = (
+        CheckConstraint("action IN ('C','R','U','D','E')", name="action"),
+        CheckConstraint("outcome IN (0,4,8,12)", name="outcome"),
+    )
+
+
+class AnchorRow(Base):
+    """One signed head of the audit chain; triggers refuse UPDATE and DELETE."""
+
+    __tablename__ = "audit_anchor"
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    head: Mapped[bytes] = mapped_column(LargeBinary)
+    ts_utc: Mapped[str] = mapped_column(TIME)
+    sig: Mapped[bytes] = mapped_column(LargeBinary)
+    key_id: Mapped[str] = mapped_column(String(32))
+
+
+Index("ix_decision_finding", DecisionRow.result_id, DecisionRow.finding_id)
