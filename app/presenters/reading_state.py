@@ -25,7 +25,6 @@ from core.render.palette import Rgb
 from core.render.placement import Camera
 from core.render.planes import Plane, PlaneGrid
 
-
 _WHOLE = Camera()
 _NO_TEXTS = CornerTexts()
 _SOFT_TISSUE = Window(40.0, 400.0)

@@ -1,0 +1,1 @@
+"""The viewports that show planes."""

@@ -1,0 +1,227 @@
+"""Words and lines on a viewport: letters, corner texts, badges, scale bar, crosshair, edge."""
+
+from __future__ import annotations
+
+import numpy as np
+from PySide6.QtCore import QLineF, QPointF, QRectF, Qt
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPen
+
+from app.presenters.reading_state import Crosshair, Notice, ViewportState
+from app.views.theme import Theme
+from core.render.annotations import Badge
+from core.render.heat import HeatStyle, color_ramp
+from core.render.placement import Placement, scale_bar
+from core.render.planes import Plane
+
+CROSSHAIR_GAP_PX = 14.0
+SCALE_BAR_SHARE = 0.22
+_LEGEND_HEIGHT_PX = 120.0
+_LEGEND_WIDTH_PX = 10.0
+
+
+def plane_token(plane: Plane | None) -> str:
+    """Colour token of a plane; images and the 3-D view have the neutral line colour."""
+    return f"plane_{plane.value}" if plane is not None and plane is not Plane.IMAGE else "control"
+
+
+class Annotator:
+    """Draws what stands on top of the pixels, in device-independent pixels."""
+
+    def __init__(self, theme: Theme) -> None:
+        self._theme = theme
+        self._text_font = theme.font("font_base")
+        self._small_font = theme.font("font_small")
+        self._letter_font = theme.font("font_title", QFont.Weight.DemiBold)
+        self._title_font = theme.font("font_title", QFont.Weight.DemiBold)
+
+    def draw(
+        self, painter: QPainter, state: ViewportState, placement: Placement, area: QRectF, readout: str
+    ) -> None:
+        """Draw everything that a state asks for; ``placement`` is in the painter's pixels."""
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        if state.crosshair is not None:
+            self._crosshair(painter, state.crosshair, placement, area)
+        if state.picture is not None:
+            self._letters(painter, state, area)
+            self._scale_bar(painter, state, placement, area)
+        if state.annotated:
+            self._corners(painter, state, area, readout)
+        elif readout:
+            self._text(
+                painter, readout, self._inner(area), Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignBottom
+            )
+        if state.heat is not None:
+            self._legend(painter, state.heat.style, area)
+        self._badges(painter, state.badges, area)
+        if state.notice is not None:
+            self.notice(painter, state.notice, area)
+        self.edge(painter, plane_token(state.slot.plane), state.active, area)
+
+    def edge(self, painter: QPainter, token: str, active: bool, area: QRectF) -> None:
+        """Draw the thin edge in the plane's colour, brighter on the active viewport."""
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+        width = 2.0 if active else 1.0
+        painter.setPen(QPen(self._theme.qcolor(token, 255 if active else 120), width))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        inset = width / 2
+        painter.drawRect(area.adjusted(inset, inset, -inset, -inset))
+
+    def notice(self, painter: QPainter, notice: Notice, area: QRectF) -> None:
+        """Write a message in the middle: what, why, what to do."""
+        lines = [(notice.title, self._title_font, 255), (notice.detail, self._text_font, 190)]
+        lines.append((notice.remedy, self._text_font, 190))
+        width = min(area.width() - 2 * self._theme.size("wide"), 480.0)
+        flags = Qt.AlignmentFlag.AlignHCenter | Qt.TextFlag.TextWordWrap
+        boxes = []
+        for text, font, alpha in lines:
+            if text:
+                bounds = QFontMetricsF(font).boundingRect(QRectF(0, 0, width, 1e4), int(flags), text)
+                boxes.append((text, font, alpha, bounds.height()))
+        gap = float(self._theme.size("gap"))
+        y = area.center().y() - (sum(b[3] for b in boxes) + gap * (len(boxes) - 1)) / 2
+        for text, font, alpha, height in boxes:
+            painter.setFont(font)
+            painter.setPen(self._theme.qcolor("overlay_text", alpha))
+            painter.drawText(QRectF(area.center().x() - width / 2, y, width, height + 1), int(flags), text)
+            y += height + gap
+
+    def _inner(self, area: QRectF) -> QRectF:
+        pad = float(self._theme.size("pad"))
+        return area.adjusted(pad, pad - 2, -pad, -pad + 2)
+
+    def _text(
+        self,
+        painter: QPainter,
+        text: str,
+        area: QRectF,
+        flags: Qt.AlignmentFlag,
+        token: str = "overlay_text",
+        font: QFont | None = None,
+    ) -> None:
+        """Write text with a dark outline on one side, so that it is read over lung and bone alike."""
+        painter.setFont(font or self._text_font)
+        painter.setPen(self._theme.qcolor("overlay_shadow", 220))
+        for dx, dy in ((1.0, 1.0), (-1.0, 0.0), (0.0, -1.0)):
+            painter.drawText(area.translated(dx, dy), int(flags), text)
+        painter.setPen(self._theme.qcolor(token))
+        painter.drawText(area, int(flags), text)
+
+    def _corners(self, painter: QPainter, state: ViewportState, area: QRectF, readout: str) -> None:
+        inner, align = self._inner(area), Qt.AlignmentFlag
+        title, _, rest = state.corners.top_left.partition("\n")
+        self._text(
+            painter,
+            title,
+            inner,
+            align.AlignLeft | align.AlignTop,
+            plane_token(state.slot.plane),
+            self._small_font,
+        )
+        below = inner.adjusted(0, QFontMetricsF(self._small_font).height() + 2, 0, 0)
+        lines = [rest] if rest else []
+        if state.heat is not None:
+            lines.append(state.heat.note)
+        room = inner.width() * 0.6
+        metrics = QFontMetricsF(self._text_font)
+        text = "\n".join(metrics.elidedText(line, Qt.TextElideMode.ElideRight, room) for line in lines)
+        self._text(painter, text, below, align.AlignLeft | align.AlignTop)
+        left = "\n".join(part for part in (readout, state.corners.bottom_left) if part)
+        self._text(painter, left, inner, align.AlignLeft | align.AlignBottom)
+        self._text(painter, state.corners.bottom_right, inner, align.AlignRight | align.AlignBottom)
+
+    def _letters(self, painter: QPainter, state: ViewportState, area: QRectF) -> None:
+        if state.grid is None:
+            return
+        letters, inner, align = state.grid.letters, self._inner(area), Qt.AlignmentFlag
+        for text, where in (
+            (letters.left, align.AlignLeft | align.AlignVCenter),
+            (letters.right, align.AlignRight | align.AlignVCenter),
+            (letters.top, align.AlignHCenter | align.AlignTop),
+            (letters.bottom, align.AlignHCenter | align.AlignBottom),
+        ):
+            if text:
+                self._text(painter, text, inner, where, font=self._letter_font)
+
+    def _scale_bar(self, painter: QPainter, state: ViewportState, placement: Placement, area: QRectF) -> None:
+        if state.grid is None or not state.calibrated:
+            return
+        bar = scale_bar(placement.dx / state.grid.spacing_mm[1], area.width() * SCALE_BAR_SHARE)
+        if bar is None:
+            return
+        inner = self._inner(area)
+        y = inner.bottom() - QFontMetricsF(self._text_font).height() - 8
+        right = QPointF(inner.right(), y)
+        left = QPointF(inner.right() - bar.length_px, y)
+        ticks = [QLineF(left, right)] + [QLineF(p.x(), y - 4, p.x(), y + 4) for p in (left, right)]
+        for token, width in (("overlay_shadow", 3.0), ("overlay_text", 1.5)):
+            painter.setPen(QPen(self._theme.qcolor(token), width))
+            painter.drawLines(ticks)
+        label = QRectF(
+            right.x() - 80,
+            y - 6 - QFontMetricsF(self._small_font).height(),
+            80,
+            QFontMetricsF(self._small_font).height(),
+        )
+        self._text(painter, bar.label, label, Qt.AlignmentFlag.AlignRight, font=self._small_font)
+
+    def _crosshair(self, painter: QPainter, cross: Crosshair, placement: Placement, area: QRectF) -> None:
+        x, y = placement.to_viewport(cross.column, cross.row)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+        gap = CROSSHAIR_GAP_PX
+        vertical = [QLineF(x, area.top(), x, y - gap), QLineF(x, y + gap, x, area.bottom())]
+        horizontal = [QLineF(area.left(), y, x - gap, y), QLineF(x + gap, y, area.right(), y)]
+        for plane, lines in ((cross.vertical, vertical), (cross.horizontal, horizontal)):
+            painter.setPen(QPen(self._theme.qcolor(plane_token(plane), 190), 1.0))
+            painter.drawLines(lines)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+
+    def _badges(self, painter: QPainter, badges: tuple[Badge, ...], area: QRectF) -> None:
+        inner = self._inner(area)
+        metrics = QFontMetricsF(self._small_font)
+        y = inner.top()
+        for badge in badges:
+            text = metrics.elidedText(badge.text, Qt.TextElideMode.ElideRight, area.width() * 0.35)
+            box = QRectF(0, y, metrics.horizontalAdvance(text) + 14, metrics.height() + 6)
+            box.moveRight(inner.right())
+            caution = badge.tone == "caution"
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(QColor(0, 0, 0, 190))
+            painter.drawRoundedRect(box, 4, 4)
+            token = "caution" if caution else "text_dim"
+            if caution:
+                painter.setBrush(Qt.BrushStyle.NoBrush)
+                painter.setPen(QPen(self._theme.qcolor(token, 160), 1.0))
+                painter.drawRoundedRect(box.adjusted(0.5, 0.5, -0.5, -0.5), 4, 4)
+            painter.setFont(self._small_font)
+            painter.setPen(self._theme.qcolor(token))
+            painter.drawText(box, int(Qt.AlignmentFlag.AlignCenter), text)
+            y += box.height() + 4
+
+    def _legend(self, painter: QPainter, style: HeatStyle, area: QRectF) -> None:
+        """Draw the heat map's colours with their scale; the part below the threshold is dimmed."""
+        ramp = np.ascontiguousarray(color_ramp(style.colors)[::-1].reshape(256, 1, 3))
+        image = QImage(ramp.data, 1, 256, 3, QImage.Format.Format_RGB888)
+        inner = self._inner(area)
+        height = min(_LEGEND_HEIGHT_PX, area.height() * 0.35)
+        box = QRectF(
+            inner.right() - 34 - _LEGEND_WIDTH_PX, area.center().y() - height / 2, _LEGEND_WIDTH_PX, height
+        )
+        painter.drawImage(box, image)
+        cut = box.bottom() - style.threshold * box.height()
+        painter.fillRect(QRectF(box.left(), cut, box.width(), box.bottom() - cut), QColor(0, 0, 0, 190))
+        painter.setPen(QPen(self._theme.qcolor("overlay_text"), 1.0))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.drawRect(box)
+        half = QFontMetricsF(self._small_font).height() / 2
+        for value in (1.0, style.threshold, 0.0):
+            if value == 0.0 and style.threshold * box.height() < 2 * half:
+                continue
+            y = box.bottom() - value * box.height()
+            label = QRectF(box.left() - 40, y - half, 34, 2 * half)
+            self._text(
+                painter,
+                f"{value:.2g}",
+                label,
+                Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter,
+                font=self._small_font,
+            )

@@ -1,0 +1,98 @@
+"""The pixels of a viewport below its annotations, kept until something in them changes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QImage, QPainter
+
+from app.presenters.reading_state import LabelLayer, ViewportState
+from core.render.overlay import draw_labels
+from core.render.placement import Placement, place
+
+Size = tuple[int, int]
+
+
+def image_over(pixels: NDArray[np.uint32], image_format: QImage.Format) -> QImage:
+    """Wrap screen pixels without a copy; the array must outlive the image."""
+    rows, columns = pixels.shape
+    return QImage(pixels.data, columns, rows, columns * 4, image_format)
+
+
+class BasePicture:
+    """Composes picture, heat map and segments in device pixels and remembers the outcome."""
+
+    def __init__(self, background: QColor) -> None:
+        self._background = background
+        self._key: Hashable = None
+        self._image = QImage()
+        self._picture_key: Hashable = None
+        self._pixels: NDArray[np.uint32] | None = None
+        self._small: QImage | None = None
+
+    def image(self, state: ViewportState, size: Size) -> QImage:
+        """Return the composition for a viewport of ``size`` device pixels; do not modify it."""
+        labels, heat = state.labels, state.heat
+        key = (
+            state.picture.key if state.picture else None,
+            (labels.key, labels.style, labels.hidden) if labels else None,
+            heat.key if heat else None,
+            state.camera,
+            size,
+        )
+        if key != self._key:
+            self._compose(state, size)
+            self._key = key
+        return self._image
+
+    def _compose(self, state: ViewportState, size: Size) -> None:
+        if self._image.size() != QSize(*size):
+            self._image = QImage(*size, QImage.Format.Format_RGB32)
+        self._image.fill(self._background)
+        if state.picture is None or state.grid is None:
+            return
+        placement = place(state.grid, size, state.camera)
+        painter = QPainter(self._image)
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        self._draw_picture(painter, state, placement)
+        if state.heat is not None:
+            heat = state.heat.load()
+            image = image_over(heat, QImage.Format.Format_ARGB32_Premultiplied)
+            painter.drawImage(_target(placement), image)
+        if state.labels is not None:
+            _draw_labels(painter, state.labels, placement, size)
+        painter.end()
+
+    def _draw_picture(self, painter: QPainter, state: ViewportState, placement: Placement) -> None:
+        picture = state.picture
+        if picture is None:
+            return
+        if self._pixels is None or picture.key != self._picture_key:
+            self._pixels = picture.load()
+            self._picture_key, self._small = picture.key, None
+        image = image_over(self._pixels, QImage.Format.Format_RGB32)
+        if min(placement.dx, placement.dy) >= 0.5:
+            painter.drawImage(_target(placement), image)
+            return
+        # Two-by-two interpolation would skip pixels of a big radiograph: average them instead, once.
+        wanted = QSize(max(1, round(placement.width)), max(1, round(placement.height)))
+        if self._small is None or self._small.size() != wanted:
+            self._small = image.scaled(
+                wanted, Qt.AspectRatioMode.IgnoreAspectRatio, Qt.TransformationMode.SmoothTransformation
+            )
+        painter.drawImage(QPointF(round(placement.left), round(placement.top)), self._small)
+
+
+def _target(placement: Placement) -> QRectF:
+    return QRectF(placement.left, placement.top, placement.width, placement.height)
+
+
+def _draw_labels(painter: QPainter, layer: LabelLayer, placement: Placement, size: Size) -> None:
+    patch = draw_labels(layer.load(), placement, size, layer.colors, layer.style, layer.hidden)
+    if patch is None:
+        return
+    image = image_over(np.ascontiguousarray(patch.pixels), QImage.Format.Format_ARGB32_Premultiplied)
+    painter.drawImage(QPointF(patch.x, patch.y), image)

@@ -1,0 +1,57 @@
+"""The menu of a right click on a viewport."""
+
+from __future__ import annotations
+
+from PySide6.QtGui import QAction, QActionGroup, QGuiApplication
+from PySide6.QtWidgets import QMenu, QWidget
+
+from app.presenters.reading import ReadingPresenter
+from app.presenters.reading_state import Layout
+
+_LAYOUTS = (
+    (Layout.QUAD, "Four viewports"),
+    (Layout.MPR, "Three planes"),
+    (Layout.STACK, "One stack"),
+    (Layout.SCENE, "3-D"),
+)
+
+
+def viewport_menu(presenter: ReadingPresenter, viewport: QWidget) -> QMenu:
+    """Build the menu: windows, view, layout, copy. The caller shows it."""
+    menu = QMenu(viewport)
+    _add_presets(menu, presenter)
+    menu.addSeparator()
+    for text, run in (
+        ("Invert", presenter.invert),
+        ("Fit", presenter.fit),
+        ("Reset", presenter.reset),
+        ("Hide or show texts", presenter.toggle_texts),
+    ):
+        menu.addAction(text).triggered.connect(lambda _=False, run=run: run())
+    menu.addSeparator()
+    _add_layouts(menu, presenter)
+    menu.addSeparator()
+    menu.addAction("Copy picture").triggered.connect(lambda _=False: copy_picture(viewport))
+    return menu
+
+
+def copy_picture(viewport: QWidget) -> None:
+    """Put the viewport's picture, without patient identity, on the clipboard."""
+    QGuiApplication.clipboard().setPixmap(viewport.grab())
+
+
+def _add_presets(menu: QMenu, presenter: ReadingPresenter) -> None:
+    for preset in presenter.presets:
+        action = menu.addAction(f"{preset.name}\t{preset.key}")
+        action.triggered.connect(lambda _=False, key=preset.key: presenter.preset(key))
+    menu.addAction("Automatic window\t0").triggered.connect(lambda _=False: presenter.preset(0))
+
+
+def _add_layouts(menu: QMenu, presenter: ReadingPresenter) -> None:
+    group = QActionGroup(menu)
+    for layout, text in _LAYOUTS:
+        action = QAction(text, menu, checkable=True)
+        action.setChecked(presenter.intent.layout is layout)
+        action.triggered.connect(lambda _=False, name=layout.value: presenter.set_layout(name))
+        group.addAction(action)
+        menu.addAction(action)
