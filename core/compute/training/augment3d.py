@@ -1,0 +1,147 @@
+"""Randomisation of phantom patches so that the network meets more scanners and people than exist."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+AIR_HU = -1024.0
+
+Array = NDArray[np.float32]
+
+
+def sample_patch(
+    hu: NDArray[np.int16], labels: NDArray[np.uint8], patch: tuple[int, int, int], rng: np.random.Generator
+) -> tuple[Array, NDArray[np.uint8]]:
+    """Cut a randomly placed, rotated and scaled patch out of a volume.
+
+    Left and right are never mirrored: the side of lungs, liver and heart is part of the truth.
+
+    Returns
+    -------
+    hu, labels : numpy.ndarray
+        ``patch``-shaped; outside the volume air and 0.
+    """
+    matrix, offset = _random_affine(hu.shape, patch, rng)
+    theta = _theta(matrix, offset, hu.shape, patch)
+    grid = functional.affine_grid(theta[None], [1, 1, *patch], align_corners=False)
+    image = torch.from_numpy(hu.astype(np.float32) - AIR_HU)[None, None]
+    truth = torch.from_numpy(labels.astype(np.float32))[None, None]
+    image = functional.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    truth = functional.grid_sample(truth, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    return image[0, 0].numpy() + np.float32(AIR_HU), truth[0, 0].numpy().astype(np.uint8)
+
+
+def _random_affine(
+    shape: tuple[int, ...], patch: tuple[int, int, int], rng: np.random.Generator
+) -> tuple[NDArray, NDArray]:
+    """Return (matrix, offset) from patch index to volume index, both about centres, in (k, j, i)."""
+    zoom = rng.uniform(0.88, 1.14) * rng.uniform(0.92, 1.08, 3)
+    angles = np.deg2rad(rng.normal(0, (3.0, 3.0, 5.0)))
+    matrix = np.eye(3)
+    for (a, b), angle in zip(((0, 1), (0, 2), (1, 2)), angles, strict=True):
+        turn = np.eye(3)
+        turn[a, a] = turn[b, b] = np.cos(angle)
+        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
+        matrix = matrix @ turn
+    slack = np.asarray(shape) / 2 - np.asarray(patch) / 2 * 0.8
+    reach = np.maximum(slack, 6.0)
+    offset = rng.uniform(-reach, reach)
+    return matrix @ np.diag(zoom), offset
+
+
+def _theta(matrix: NDArray, offset: NDArray, shape: tuple[int, ...], patch: tuple[int, int, int]) -> Tensor:
+    """Convert to the normalised (x, y, z) matrix of ``affine_grid`` (align_corners False)."""
+    size_in, size_out = np.asarray(shape, float), np.asarray(patch, float)
+    linear = matrix * size_out[None, :] / size_in[:, None]
+    shift = 2 * offset / size_in
+    theta = np.zeros((3, 4))
+    theta[:, :3] = linear[::-1, ::-1]
+    theta[:, 3] = shift[::-1]
+    return torch.from_numpy(theta.astype(np.float32))
+
+
+def vary_appearance(hu: Array, labels: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Array, NDArray[np.uint8]]:
+    """Change contrast, noise, sharpness, slice thickness and field of view of a patch.
+
+    Each change is drawn with its own probability; labels change only where the field of view is cut.
+    """
+    hu = _shift_tissues(hu, labels, rng)
+    if rng.uniform() < 0.5:
+        hu = hu + np.float32(rng.uniform(5, 22)) * _slow_field(hu.shape, rng)
+    hu = _degrade(hu, rng)
+    if rng.uniform() < 0.6:
+        hu = hu + _grain(hu.shape, rng)
+    if rng.uniform() < 0.25:
+        hu = hu * np.float32(rng.uniform(0.93, 1.07)) + np.float32(rng.normal(0, 12))
+    return _cut_field_of_view(hu, labels, rng)
+
+
+def _shift_tissues(hu: Array, labels: NDArray[np.uint8], rng: np.random.Generator) -> Array:
+    """Move each organ's attenuation a little, the lungs' and the bones' more."""
+    table = rng.normal(0, (0, 1, 1, 5, 12, 12, 1, 5)).astype(np.float32)
+    lung = np.float32(rng.normal(0, 25))
+    table[1] += lung + rng.normal(0, 8)
+    table[2] += lung + rng.normal(0, 8)
+    hu = hu + table[labels]
+    dense = np.float32(rng.uniform(0.65, 1.5))
+    bone = hu > 150
+    return np.where(bone & (labels == 6), 150 + (hu - 150) * dense, hu).astype(np.float32)
+
+
+def _slow_field(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    coarse = torch.from_numpy(rng.standard_normal((1, 1, 4, 4, 4)).astype(np.float32))
+    return functional.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)[0, 0].numpy()
+
+
+def _grain(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Correlated noise, at times with the horizontal bands of low dose."""
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    sigma = rng.uniform(0, 0.7)
+    if sigma > 0.3:
+        noise = ndimage.gaussian_filter(noise, (0.0, sigma, sigma), truncate=2.0)
+        noise /= max(float(noise.std()), 1e-6)
+    return noise * np.float32(rng.uniform(2, 32) ** 1.0)
+
+
+def _degrade(hu: Array, rng: np.random.Generator) -> Array:
+    """Lower or raise the resolution: thick slices, soft kernels, edge enhancement."""
+    kind = rng.uniform()
+    if kind < 0.25:
+        factor = rng.uniform(1.3, 3.2)
+        size = (max(2, int(hu.shape[0] / factor)), *hu.shape[1:])
+        tensor = torch.from_numpy(np.ascontiguousarray(hu))[None, None]
+        thick = functional.interpolate(tensor, size=size, mode="area")
+        return functional.interpolate(thick, size=hu.shape, mode="trilinear", align_corners=False)[0, 0].numpy()
+    if kind < 0.5:
+        sigma = rng.uniform(0.3, 0.9)
+        return ndimage.gaussian_filter(hu, (rng.uniform(0, sigma), sigma, sigma), truncate=2.5)
+    if kind < 0.65:
+        blurred = ndimage.gaussian_filter(hu, 0.8, truncate=2.5)
+        return (hu + np.float32(rng.uniform(0.2, 0.8)) * (hu - blurred)).astype(np.float32)
+    return hu
+
+
+def _cut_field_of_view(
+    hu: Array, labels: NDArray[np.uint8], rng: np.random.Generator
+) -> tuple[Array, NDArray[np.uint8]]:
+    """Blank what a smaller scan would not show: a few slices only, a round or narrow field."""
+    hidden = np.zeros(hu.shape, dtype=bool)
+    depth, rows, columns = hu.shape
+    if rng.uniform() < 0.18:
+        thick = int(rng.integers(8, max(9, depth * 3 // 4)))
+        start = int(rng.integers(0, depth - thick + 1))
+        hidden[:start] = True
+        hidden[start + thick :] = True
+    if rng.uniform() < 0.15:
+        radius = rng.uniform(0.42, 0.62) * max(rows, columns) * 0.8
+        y, x = np.mgrid[:rows, :columns]
+        center = (rows / 2 + rng.normal(0, 5), columns / 2 + rng.normal(0, 5))
+        hidden |= np.hypot(y - center[0], x - center[1])[None] > radius
+    if not hidden.any():
+        return hu, labels
+    return np.where(hidden, np.float32(AIR_HU), hu), np.where(hidden, 0, labels).astype(np.uint8)
