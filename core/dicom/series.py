@@ -122,7 +122,7 @@ def _part_key(header: Header, clusters: list[tuple[float, ...]], references: set
         return ("slices", *common, spacing, cluster, kind, reference)
     if header.modality in _PROJECTIONS:
         return ("projection", header.sop_instance_uid, str(header.file))
-    return ("pages", *common, spacing)
+    return ("pages", *common, spacing, header.parsed.syntax.uid)
 
 
 def shown_as_image(header: Header) -> bool:

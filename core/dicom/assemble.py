@@ -1,0 +1,295 @@
+"""From the files of one displayable group to a volume in the units of the modality."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from core.dicom.decode import PixelReader
+from core.dicom.faults import malformed, translated
+from core.dicom.header import ASSEMBLY_TAGS, Header, read_header
+from core.dicom.layout import Layout, lay_out
+from core.dicom.palette import to_rgb
+from core.dicom.part10 import NotDicom
+from core.dicom.rescale import modality_table, output_dtype, rescale_of, units_of, windows_of
+from core.dicom.shear import rectified
+from core.domain.errors import EnvironmentFault, InputError
+from core.domain.geometry import VolumeGeometry
+from core.domain.progress import CancelToken, Progress, no_progress
+from core.domain.study import InstanceRef, SeriesSummary
+from core.domain.volume import SeriesIssue, Volume
+
+OnSlice = Callable[[int, VolumeGeometry, NDArray], None]
+_WORKERS = max(1, min(4, os.cpu_count() or 1))
+_SHARE_OF_MEMORY = 0.6
+
+
+def assemble_volume(
+    instances: Sequence[InstanceRef],
+    summary: SeriesSummary,
+    *,
+    progress: Progress = no_progress,
+    cancel: CancelToken | None = None,
+    on_slice: OnSlice | None = None,
+    correct_tilt: bool = False,
+) -> Volume:
+    """Read and decode the pixels of one series.
+
+    Parameters
+    ----------
+    instances : sequence of InstanceRef
+        The files of one displayable group; their order doesn't matter.
+    summary : SeriesSummary
+        What the index knows of the group; its issues are kept.
+    on_slice : callable or None
+        Called in the calling thread with (k, geometry, pixels) as soon as a slice is complete, the middle
+        slice first; ``pixels`` is a read-only copy ``(J, I)`` or ``(J, I, 3)`` in the volume's units.
+    correct_tilt : bool
+        Resample a stack with gantry tilt onto a grid with perpendicular axes (flagged by an issue).
+
+    Returns
+    -------
+    Volume
+        With the modality LUT applied.
+
+    Raises
+    ------
+    InputError
+        When a file is damaged, missing in part or compressed in a way that cannot be decoded.
+    EnvironmentFault
+        When a file cannot be read or the memory doesn't suffice.
+    Cancelled
+        When ``cancel`` is set.
+    """
+    if not instances:
+        raise InputError("series.empty", "The series has no images.", "Import the study again.")
+    headers = [_header(instance) for instance in instances]
+    _check_uniform(headers)
+    job = _Assembly(headers, lay_out(headers), on_slice)
+    _check_memory(job)
+    voxels = job.run(progress, cancel)
+    volume = _volume(job, voxels, summary)
+    return rectified(volume) if correct_tilt and volume.geometry.is_sheared else volume
+
+
+def _header(instance: InstanceRef) -> Header:
+    with translated("Reading the header"):
+        try:
+            return read_header(instance.file, ASSEMBLY_TAGS)
+        except NotDicom:
+            raise malformed("A file of the series is no longer a DICOM file.", "dicom.not_dicom") from None
+
+
+def _check_uniform(headers: Sequence[Header]) -> None:
+    shapes = {(h.rows, h.columns, h.samples) for h in headers}
+    if len(shapes) > 1:
+        raise malformed(
+            "The images of the series differ in Rows, Columns or Samples per Pixel.", "series.mixed_sizes"
+        )
+    if len(headers) > 1 and any(h.frames > 1 for h in headers):
+        raise malformed("Several multi-frame files cannot form one volume.", "series.mixed_frames")
+    if not all(h.has_pixels for h in headers):
+        raise InputError(
+            "dicom.no_pixels", "The object has no Pixel Data to show.", "Choose an image series."
+        )
+
+
+def _check_memory(job: _Assembly) -> None:
+    needed = prod(job.shape) * job.dtype.itemsize
+    available = psutil.virtual_memory().available
+    if needed > _SHARE_OF_MEMORY * available:
+        raise EnvironmentFault(
+            "memory.volume_too_large",
+            f"The series needs {needed >> 20} MB, but only {available >> 20} MB of memory are free.",
+            "Close other programs or studies and try again.",
+        )
+
+
+@dataclass
+class _Assembly:
+    headers: list[Header]
+    layout: Layout
+    on_slice: OnSlice | None
+
+    def __post_init__(self) -> None:
+        self.readers = [PixelReader(h) for h in self.headers]
+        first = self.headers[0]
+        self.palette = first.photometric == "PALETTE COLOR"
+        self.colour = self.palette or first.samples > 1
+        self.table = None if self.colour else modality_table(first)
+        self.rescales = [rescale_of(self.headers[n], f - 1) for n, f in self.layout.frames]
+        self.overflow = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.layout.geometry.shape_kji, 3) if self.colour else self.layout.geometry.shape_kji
+
+    @cached_property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Dtype of the array that slices are written to."""
+        if self.colour:
+            return np.dtype(np.uint8)
+        if self.table is not None:
+            fits = self.table.values.max() <= 32767
+            return np.dtype(np.int16 if fits else np.int32)
+        widest = max(self.headers, key=lambda h: h.bits_stored)
+        signed = {h.signed for h in self.headers}
+        dtypes = [
+            output_dtype(self.rescales, reader.stored_dtype, widest.bits_stored, is_signed)
+            for is_signed in signed
+            for reader in self.readers[:1]
+        ]
+        chosen = np.result_type(*dtypes)
+        return np.dtype(np.float32) if chosen.kind == "f" else chosen
+
+    def run(self, progress: Progress, cancel: CancelToken | None) -> NDArray:
+        """Decode all frames in a few threads, the middle one first; return the array."""
+        out = np.empty(self.shape, dtype=self.dtype)
+        total = len(self.layout.frames)
+        self.low = np.zeros(total, dtype=np.int64)
+        self.high = np.zeros(total, dtype=np.int64)
+        middle = total // 2
+        self._decode(middle, out)
+        self._show(middle, out)
+        others = [k for k in range(total) if k != middle]
+        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="decode") as pool:
+            futures: dict[Future[None], int] = {pool.submit(self._decode, k, out): k for k in others}
+            try:
+                for done, future in enumerate(as_completed(futures), start=1):
+                    if cancel is not None:
+                        cancel.raise_if_cancelled()
+                    future.result()
+                    self._show(futures[future], out)
+                    progress("Reading slices", done / total)
+            finally:
+                for future in futures:
+                    future.cancel()
+        progress("Reading slices", 1.0)
+        return self._settled(out)
+
+    def _show(self, k: int, out: NDArray) -> None:
+        if self.on_slice is not None:
+            picture = self._true_values(out[k], k)
+            picture.flags.writeable = False
+            self.on_slice(k, self.layout.geometry, picture)
+
+    def _decode(self, k: int, out: NDArray) -> None:
+        """Fill slice k of ``out``."""
+        index, frame = self.layout.frames[k]
+        header, reader = self.headers[index], self.readers[index]
+        with translated(f"Decoding slice {k + 1}", "dicom.undecodable"):
+            if self._wraps and reader.is_plain and reader.stored_dtype.itemsize == 2:
+                target = out[k].view(reader.stored_dtype)
+                reader.read_plain_into(frame - 1, target)
+                self._shift(k, target, out[k])
+                return
+            stored = reader.decode(frame - 1)
+            if self.colour:
+                out[k] = to_rgb(header, stored) if self.palette else _rgb8(stored, header.bits_stored)
+            elif self.table is not None:
+                out[k] = self.table.apply(stored)
+            elif self._wraps and stored.dtype.itemsize == 2:
+                out[k] = stored.view(np.int16)
+                self._shift(k, stored, out[k])
+            else:
+                self._scale(k, stored, out)
+
+    @property
+    def _wraps(self) -> bool:
+        """Whether values are kept modulo 65536 in int16 until their range is known (slope 1)."""
+        return self.dtype == np.int16 and self.table is None and all(slope == 1 for slope, _ in self.rescales)
+
+    def _shift(self, k: int, stored: NDArray, target: NDArray) -> None:
+        """Note the range of a slice, then add the intercept modulo 65536."""
+        intercept = int(self.rescales[k][1])
+        self.low[k] = int(stored.min()) + intercept
+        self.high[k] = int(stored.max()) + intercept
+        if intercept:
+            np.add(target, np.int64(intercept).astype(np.int16), out=target)
+
+    def _scale(self, k: int, stored: NDArray, out: NDArray) -> None:
+        slope, intercept = self.rescales[k]
+        if self.dtype.kind == "f":
+            # float64 so that each value is rounded once
+            out[k] = (
+                stored * np.float64(slope) + np.float64(intercept) if (slope, intercept) != (1, 0) else stored
+            )
+            return
+        out[k] = stored.astype(np.int64) * int(slope) + int(intercept)
+        self.low[k], self.high[k] = int(out[k].min()), int(out[k].max())
+
+    def _true_values(self, values: NDArray, k: int) -> NDArray:
+        """Return a copy of a slice with its wrapped values undone."""
+        if self._wraps and self.high[k] > 32767:
+            return (values.astype(np.int32) - int(self.low[k])) % 65536 + int(self.low[k])
+        if self._wraps and self.low[k] < -32768:
+            return (values.astype(np.int32) - int(self.low[k])) % 65536 + int(self.low[k])
+        return values.copy()
+
+    def _settled(self, out: NDArray) -> NDArray:
+        """Choose the final dtype now that the range is known: int16, uint16 or int32."""
+        if not self._wraps:
+            return out
+        low, high = int(self.low.min()), int(self.high.max())
+        if low >= -32768 and high <= 32767:
+            return out
+        if low >= 0 and high <= 65535:
+            return out.view(np.uint16)
+        wide = np.empty(out.shape, dtype=np.int32)
+        for k in range(len(out)):
+            wide[k] = self._true_values(out[k], k)
+        return wide
+
+
+def _rgb8(stored: NDArray, bits_stored: int) -> NDArray:
+    """Return 8-bit RGB."""
+    rgb = stored[..., :3]
+    return rgb if rgb.dtype == np.uint8 else (rgb >> max(0, bits_stored - 8)).astype(np.uint8)
+
+
+def _volume(job: _Assembly, voxels: NDArray, summary: SeriesSummary) -> Volume:
+    ordered = [(job.headers[n], f) for n, f in job.layout.frames]
+    middle = ordered[len(ordered) // 2][0]
+    padding = middle.elements.number(0x00280120)
+    slope, intercept = job.rescales[len(ordered) // 2]
+    return Volume(
+        geometry=job.layout.geometry,
+        voxels=voxels,
+        modality=summary.modality,
+        series_uid=summary.series_uid,
+        study_uid=summary.study_uid,
+        units=units_of(middle),
+        body_part=summary.body_part,
+        description=summary.description,
+        sop_instance_uids=tuple(h.sop_instance_uid for h, _ in ordered),
+        frame_numbers=tuple(f for _, f in ordered),
+        sop_class_uid=middle.sop_class_uid,
+        windows=windows_of(middle),
+        inverted=middle.photometric == "MONOCHROME1",
+        lossy=any(h.lossy for h in job.headers),
+        issues=_issues(summary.issues, job),
+        padding_value=None if padding is None or job.colour else padding * slope + intercept,
+        extra=_extra(middle),
+    )
+
+
+def _issues(known: tuple[SeriesIssue, ...], job: _Assembly) -> tuple[SeriesIssue, ...]:
+    codes = {issue.code for issue in known}
+    return known + tuple(issue for issue in job.layout.issues if issue.code not in codes)
+
+
+def _extra(header: Header) -> dict[str, str]:
+    values = {
+        "patient_orientation": "\\".join(header.elements.texts(0x00200020)),
+        "pet_units": header.elements.text(0x00541001),
+        "transfer_syntax": header.parsed.syntax.name,
+    }
+    return {name: value for name, value in values.items() if value}

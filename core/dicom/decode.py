@@ -1,0 +1,185 @@
+"""Stored values of single frames.
+
+Uncompressed grey frames are read straight from the file into the target array; everything else goes
+through pydicom's decoders with the plug-in that ``syntaxes`` names. The GPL plug-in of pylibjpeg is never
+asked.
+"""
+
+from __future__ import annotations
+
+import struct
+from io import FileIO
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID
+
+from core.dicom.faults import malformed, translated
+from core.dicom.fragments import Fragment, frames_of, read_fragments
+from core.dicom.header import Header
+from core.dicom.source import ByteSource
+from core.domain.errors import InputError
+
+_KEYWORDS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
+_EMPTY_OFFSET_TABLE = b"\xfe\xff\x00\xe0\x00\x00\x00\x00"
+_SEQUENCE_END = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
+
+
+class PixelReader:
+    """Reads the frames of one file. Opens the file for each frame; safe in several threads.
+
+    Parameters
+    ----------
+    header : Header
+        Read with ``ASSEMBLY_TAGS``.
+    """
+
+    def __init__(self, header: Header) -> None:
+        if header.parsed.pixels is None:
+            raise malformed("The object has no Pixel Data.", "dicom.no_pixels")
+        self._header = header
+        self._pixels = header.parsed.pixels
+        self._frames: tuple[tuple[Fragment, ...], ...] | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether frames are uncompressed grey integers of 8, 16 or 32 bits, or floats."""
+        h = self._header
+        return (
+            not h.parsed.syntax.encapsulated
+            and h.samples == 1
+            and h.photometric in ("MONOCHROME1", "MONOCHROME2", "")
+            and h.bits_allocated in (8, 16, 32, 64)
+            and not (h.bits_allocated == 8 and self._pixels.vr == "OW" and not h.parsed.syntax.little_endian)
+        )
+
+    @property
+    def stored_dtype(self) -> np.dtype[np.generic]:
+        """Dtype of the stored values in the machine's byte order."""
+        h = self._header
+        if self._pixels.tag == 0x7FE00008:
+            return np.dtype(np.float32)
+        if self._pixels.tag == 0x7FE00009:
+            return np.dtype(np.float64)
+        return np.dtype(f"{'i' if h.signed else 'u'}{max(1, h.bits_allocated // 8)}")
+
+    def read_plain_into(self, frame: int, out: NDArray) -> None:
+        """Read frame ``frame`` (from 0) of a plain file into ``out``, C-contiguous ``(rows, columns)``.
+
+        Raises
+        ------
+        InputError
+            If the file has become shorter.
+        """
+        h = self._header
+        count = h.bytes_per_frame
+        offset = self._pixels.offset + frame * count
+        target = out.data.cast("B")
+        if h.parsed.inflated is not None:
+            target[:] = h.parsed.inflated[offset : offset + count]
+        else:
+            with FileIO(h.file, "rb") as file:
+                file.seek(offset)
+                done = 0
+                while done < count:
+                    got = file.readinto(target[done:])
+                    if not got:
+                        raise malformed(
+                            f"Pixel Data is incomplete: {done} of {count} bytes.", "dicom.truncated"
+                        )
+                    done += got
+        if not h.parsed.syntax.little_endian and out.itemsize > 1:
+            out.byteswap(inplace=True)
+        clean_unused_bits(out, h.bits_allocated, h.bits_stored)
+
+    def decode(self, frame: int) -> NDArray:
+        """Return frame ``frame`` (from 0): stored values ``(rows, columns)``, or RGB ``(rows, columns, 3)``.
+
+        Raises
+        ------
+        InputError
+            When no codec reads the frame; names the transfer syntax (``dicom.undecodable``).
+        """
+        h = self._header
+        if self.is_plain:
+            out = np.empty((h.rows, h.columns), dtype=self.stored_dtype)
+            self.read_plain_into(frame, out)
+            return out
+        data = self._compressed(frame) if h.parsed.syntax.encapsulated else self._native(frame)
+        return self._through_pydicom(data)
+
+    def _native(self, frame: int) -> bytes:
+        h = self._header
+        count = h.bytes_per_frame
+        if h.photometric == "YBR_FULL_422":
+            count = count // 3 * 2
+        offset = self._pixels.offset + frame * count
+        if h.parsed.inflated is not None:
+            return h.parsed.inflated[offset : offset + count]
+        with ByteSource.open(h.file) as source:
+            return source.read(offset, count)
+
+    def _compressed(self, frame: int) -> bytes:
+        """Return one frame as encapsulated pixel data of its own."""
+        h = self._header
+        with ByteSource.open(h.file) as source:
+            if self._frames is None:
+                self._frames = frames_of(read_fragments(source, self._pixels.offset), h.frames)
+            parts = [_EMPTY_OFFSET_TABLE]
+            for fragment in self._frames[frame]:
+                parts.append(b"\xfe\xff\x00\xe0" + struct.pack("<I", fragment.length))
+                parts.append(source.read(fragment.offset, fragment.length))
+        parts.append(_SEQUENCE_END)
+        return b"".join(parts)
+
+    def _through_pydicom(self, data: bytes) -> NDArray:
+        h = self._header
+        syntax = h.parsed.syntax
+        colour = h.samples > 1
+        options = {
+            "rows": h.rows,
+            "columns": h.columns,
+            "samples_per_pixel": h.samples,
+            "photometric_interpretation": h.photometric or "MONOCHROME2",
+            "bits_allocated": h.bits_allocated,
+            "bits_stored": h.bits_stored,
+            "pixel_representation": int(h.signed),
+            "number_of_frames": 1,
+            "planar_configuration": h.elements.integer(0x00280006) or 0,
+            "pixel_keyword": _KEYWORDS[self._pixels.tag],
+            "pixel_vr": self._pixels.vr or "OW",
+        }
+        failure = ""
+        for plugin in syntax.plugins if syntax.encapsulated else ("",):
+            try:
+                with translated(f"Decoding {syntax.name}", "dicom.undecodable"):
+                    array, _ = get_decoder(UID(syntax.uid)).as_array(
+                        data, index=0, raw=not colour, decoding_plugin=plugin, **options
+                    )
+                    return np.ascontiguousarray(array)
+            except InputError as error:
+                failure = f" {error.user_message}"
+        raise InputError(
+            "dicom.undecodable",
+            f"The pixels are compressed as {syntax.name} and cannot be decoded.{failure}",
+            "Ask the sending system for the images in another transfer syntax (uncompressed or JPEG-LS).",
+        )
+
+
+def clean_unused_bits(values: NDArray, bits_allocated: int, bits_stored: int) -> None:
+    """Drop what older objects keep above the stored bits (overlays), extending the sign; in place.
+
+    Source: DICOM PS3.5 8.1.1.
+    """
+    spare = bits_allocated - bits_stored
+    if spare <= 0 or bits_stored <= 0 or values.dtype.kind not in "iu":
+        return
+    if values.dtype.kind == "u":
+        if values.max(initial=0) >> bits_stored:
+            values &= values.dtype.type((1 << bits_stored) - 1)
+        return
+    limit = 1 << (bits_stored - 1)
+    if values.max(initial=0) >= limit or values.min(initial=0) < -limit:
+        np.left_shift(values, spare, out=values)
+        np.right_shift(values, spare, out=values)

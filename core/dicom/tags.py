@@ -1,0 +1,140 @@
+"""All elements of a file for display."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydicom.datadict import (
+    dictionary_description,
+    dictionary_keyword,
+    dictionary_VR,
+    private_dictionary_description,
+)
+
+from core.dicom.elements import PIXEL_TAGS, Elements, RawElement, tag_name
+from core.dicom.faults import malformed, translated
+from core.dicom.part10 import NotDicom, ParsedFile, parse_file
+
+MAX_ELEMENTS = 100_000
+MAX_TEXT = 1024
+_BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
+_NUMBERS = frozenset({"US", "SS", "UL", "SL", "FL", "FD", "UV", "SV"})
+_CHARSET_TEXT = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+
+
+def read_tags(path: Path, query: str = "") -> list[dict[str, Any]]:
+    """List the elements of a DICOM file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    query : str
+        Keep elements whose tag, keyword, VR or value contains it, letter case ignored.
+
+    Returns
+    -------
+    list of dict
+        ``tag`` "(gggg,eeee)", ``keyword``, ``vr``, ``value`` (text; binary as "n bytes"), ``depth`` (0 for the data
+        set, +1 in each sequence item), in the order of the file, meta information first.
+
+    Raises
+    ------
+    InputError
+        If the file isn't DICOM or is damaged.
+    EnvironmentFault
+        If it cannot be read.
+    """
+    with translated("Reading the elements"):
+        try:
+            parsed = parse_file(path, None)
+        except NotDicom:
+            raise malformed("This is not a DICOM file.", "dicom.not_dicom") from None
+        rows: list[dict[str, Any]] = []
+        _append(parsed.meta, 0, rows)
+        _append(parsed.elements, 0, rows)
+        _append_pixels(parsed, rows)
+    wanted = query.casefold().strip()
+    return [row for row in rows if not wanted or _matches(row, wanted)]
+
+
+def _matches(row: dict[str, Any], wanted: str) -> bool:
+    bare = row["tag"].strip("()").replace(",", "")
+    fields = (row["tag"], bare, row["keyword"], row["vr"], row["value"])
+    return any(wanted in str(field).casefold() for field in fields)
+
+
+def _append(elements: Elements, depth: int, rows: list[dict[str, Any]]) -> None:
+    for tag, element in elements.raw.items():
+        if len(rows) >= MAX_ELEMENTS:
+            return
+        vr = _vr(tag, element)
+        rows.append(_row(tag, vr, _value(elements, tag, element, vr), depth))
+        for item in element.items:
+            _append(item, depth + 1, rows)
+
+
+def _append_pixels(parsed: ParsedFile, rows: list[dict[str, Any]]) -> None:
+    if parsed.pixels is None:
+        return
+    length = parsed.pixels.length
+    value = (
+        f"{length} bytes"
+        if length is not None
+        else f"encapsulated, {parsed.size - parsed.pixels.offset} bytes"
+    )
+    rows.append(_row(parsed.pixels.tag, parsed.pixels.vr or "OW", value, 0))
+
+
+def _row(tag: int, vr: str, value: str, depth: int) -> dict[str, Any]:
+    return {"tag": tag_name(tag), "keyword": _keyword(tag), "vr": vr, "value": value, "depth": depth}
+
+
+def _vr(tag: int, element: RawElement) -> str:
+    if element.vr:
+        return element.vr
+    try:
+        return str(dictionary_VR(tag)).split(" ")[0]
+    except KeyError:
+        return "LO" if tag >> 16 & 1 and 0x10 <= (tag & 0xFFFF) <= 0xFF else "UN"
+
+
+def _keyword(tag: int) -> str:
+    try:
+        return str(dictionary_keyword(tag)) or str(dictionary_description(tag))
+    except KeyError:
+        if tag & 0xFFFF == 0:
+            return "GroupLength"
+        return "PrivateElement" if tag >> 16 & 1 else ""
+
+
+def _value(elements: Elements, tag: int, element: RawElement, vr: str) -> str:
+    if vr == "SQ":
+        count = len(element.items)
+        return "1 item" if count == 1 else f"{count} items"
+    if vr in _BINARY or tag in PIXEL_TAGS:
+        return f"{len(element.value)} bytes"
+    if vr in _NUMBERS:
+        text = "\\".join(f"{number:.10g}" for number in elements.numbers(tag))
+    elif vr == "AT":
+        text = _tag_values(elements, element)
+    else:
+        text = elements.person_text(tag) if vr in _CHARSET_TEXT else elements.text(tag)
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + f"… ({len(text)} characters)"
+
+
+def _tag_values(elements: Elements, element: RawElement) -> str:
+    order: Any = "little" if elements.little_endian else "big"
+    words = [int.from_bytes(element.value[n : n + 2], order) for n in range(0, len(element.value) - 1, 2)]
+    return "\\".join(
+        f"({group:04X},{number:04X})" for group, number in zip(words[::2], words[1::2], strict=False)
+    )
+
+
+def private_name(tag: int, creator: str) -> str:
+    """Return the description of a private element that pydicom knows, or an empty text."""
+    try:
+        return str(private_dictionary_description(tag, creator))
+    except KeyError:
+        return ""

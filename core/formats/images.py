@@ -1,0 +1,155 @@
+"""PNG, JPEG and TIFF as volumes of one slice (or one slice per page), without a size in millimetres."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from core.domain.errors import EnvironmentFault, InputError
+from core.domain.geometry import VolumeGeometry
+from core.domain.volume import SeriesIssue, Volume
+from core.formats.nifti import content_uid
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+MAX_PIXELS = 200_000_000
+MAX_PAGES = 4096
+UNCALIBRATED = SeriesIssue(
+    "geometry.uncalibrated",
+    "The picture states no size in millimetres and no position; sizes are in pixels.",
+    blocks_volumetry=True,
+)
+_RAISED = (
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    SyntaxError,
+    EOFError,
+    RuntimeError,
+    ArithmeticError,
+    struct.error,
+)
+
+
+@dataclass(frozen=True)
+class PictureHeader:
+    """Size of a picture file: pages, rows, columns; whether it has colour."""
+
+    pages: int
+    rows: int
+    columns: int
+    colour: bool
+
+    @property
+    def geometry(self) -> VolumeGeometry:
+        """A grid of 1 mm per pixel by convention, flagged by ``UNCALIBRATED``."""
+        return VolumeGeometry((self.pages, self.rows, self.columns), np.eye(4))
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the file begins like PNG, JPEG, TIFF or BMP; OSError if unreadable."""
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM"))
+
+
+def read_picture_header(path: Path) -> PictureHeader:
+    """Read the size without the pixels; InputError (``image.…``) when the file is damaged or too large."""
+    with _opened(path) as picture:
+        return _header(picture)
+
+
+def read_image(path: Path) -> Volume:
+    """Read a picture.
+
+    Returns
+    -------
+    Volume
+        ``(pages, rows, columns)`` int16, uint16, int32 or float32 for grey, ``(…, 3)`` uint8 for colour.
+
+    Raises
+    ------
+    InputError
+        When the file is damaged or too large.
+    EnvironmentFault
+        When it cannot be read.
+    """
+    with _opened(path) as picture:
+        header = _header(picture)
+        try:
+            pages = []
+            for page in range(header.pages):
+                picture.seek(page)
+                pages.append(_page(picture, header))
+            voxels = np.ascontiguousarray(np.stack(pages))
+        except OSError as error:
+            raise _damaged(error) from error
+        except _RAISED as error:
+            raise _damaged(error) from error
+    uid = content_uid(path)
+    return Volume(
+        geometry=header.geometry,
+        voxels=voxels,
+        modality="OT",
+        series_uid=uid,
+        study_uid=uid,
+        issues=(UNCALIBRATED,),
+    )
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Image.open(path, formats=FORMATS)
+    except _RAISED as error:
+        raise _damaged(error) from error
+    except OSError as error:
+        raise EnvironmentFault(
+            "file.unreadable", f"The picture cannot be read: {error.strerror}.", "Check that it exists."
+        ) from error
+
+
+def _header(picture: Image.Image) -> PictureHeader:
+    columns, rows = picture.size
+    pages = int(getattr(picture, "n_frames", 1))
+    if rows * columns * pages > MAX_PIXELS or pages > MAX_PAGES:
+        raise InputError(
+            "image.too_large",
+            f"The picture has {columns} × {rows} pixels on {pages} pages.",
+            "Reduce its size.",
+        )
+    colour = picture.mode not in ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "LA")
+    return PictureHeader(pages, rows, columns, colour)
+
+
+def _page(picture: Image.Image, header: PictureHeader) -> NDArray:
+    if picture.size != (header.columns, header.rows):
+        raise InputError("image.mixed_sizes", "The pages of the picture differ in size.", "Split the file.")
+    if header.colour:
+        return np.asarray(picture.convert("RGB"), dtype=np.uint8)
+    if picture.mode in ("1", "L", "LA"):
+        return np.asarray(picture.convert("L"), dtype=np.int16)
+    values = np.asarray(picture)
+    if values.dtype.kind == "f":
+        return values.astype(np.float32)
+    if values.dtype.kind == "u" and values.dtype.itemsize == 2:
+        return values.astype(np.uint16)
+    return values.astype(np.int32)
+
+
+def _damaged(error: BaseException) -> InputError:
+    return InputError(
+        "image.damaged",
+        f"The picture is damaged or incomplete ({type(error).__name__}).",
+        "Fetch the file again from its source.",
+    )

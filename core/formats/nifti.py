@@ -1,0 +1,338 @@
+"""NIfTI-1 and NIfTI-2. The only module that knows RAS coordinates.
+
+Source: https://nifti.nimh.nih.gov/nifti-1 ; DICOM PS3.3 C.7.6.2.1.1 for LPS.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from core.config.atomic import atomic_path
+from core.domain.errors import AppError, EnvironmentFault, InputError
+from core.domain.geometry import Matrix, VolumeGeometry
+from core.domain.study import SeriesKind
+from core.domain.volume import SeriesIssue, Volume
+from core.formats.modality import looks_like_hounsfield
+
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Negates x and y; its own inverse."""
+
+SUFFIXES = (".nii", ".nii.gz")
+MAX_VOXELS = 4 << 30
+_SINGLE_FILE_MAGICS = (b"n+1\0", b"n+2\0")
+_SCANNER_CODE = 1
+
+
+@dataclass(frozen=True)
+class NiftiHeader:
+    """What a NIfTI header says. ``frames`` is the size of the fourth dimension; ``rgb`` for RGB24 voxels."""
+
+    geometry: VolumeGeometry
+    frames: int
+    rgb: bool
+    issues: tuple[SeriesIssue, ...]
+    description: str
+
+    @property
+    def kind(self) -> SeriesKind:
+        """A volume, or an image when there is one slice."""
+        return SeriesKind.IMAGE if self.geometry.shape_kji[0] == 1 else SeriesKind.VOLUME
+
+
+def lps_from_ras_affine(ras_from_ijk: Matrix) -> Matrix:
+    """Return the ``(4, 4)`` LPS affine of a RAS affine (and the other way round: the map is its own inverse)."""
+    return np.asarray(LPS_FROM_RAS @ np.asarray(ras_from_ijk, dtype=np.float64), dtype=np.float64)
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether the file begins like single-file NIfTI-1 or -2, plain or gzipped; OSError if unreadable."""
+    with path.open("rb") as stream:
+        head = stream.read(348)
+    if head[:2] == b"\x1f\x8b":
+        try:
+            with gzip.open(path, "rb") as packed:
+                head = packed.read(348)
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            return path.name.lower().endswith(SUFFIXES)
+    return len(head) == 348 and (head[344:348] in _SINGLE_FILE_MAGICS or head[4:8] in _SINGLE_FILE_MAGICS)
+
+
+def read_nifti_header(path: Path) -> NiftiHeader:
+    """Read geometry and issues without the voxels.
+
+    Raises
+    ------
+    InputError
+        ``nifti.…`` when the file is damaged or no image of two to four dimensions.
+    """
+    return _header_of(_open(path))
+
+
+def read_nifti(path: Path, frame: int = 0) -> Volume:
+    """Read a NIfTI file as a volume in LPS.
+
+    Parameters
+    ----------
+    path : Path
+        ``.nii`` or ``.nii.gz``.
+    frame : int
+        Which volume of a four-dimensional file.
+
+    Returns
+    -------
+    Volume
+        Integers stay integers where scaling allows, anything else becomes float32.
+
+    Raises
+    ------
+    InputError
+        When the file is damaged (``nifti.damaged``), truncated or has no usable geometry.
+    EnvironmentFault
+        When it cannot be read.
+    """
+    image = _open(path)
+    header = _header_of(image)
+    voxels = _voxels(image, header, frame)
+    ct = looks_like_hounsfield(voxels)
+    uid = content_uid(path)
+    return Volume(
+        geometry=header.geometry,
+        voxels=voxels,
+        modality="CT" if ct else "OT",
+        series_uid=uid,
+        study_uid=uid,
+        units="HU" if ct else "stored",
+        description=header.description,
+        issues=header.issues,
+        frame_numbers=(),
+    )
+
+
+def write_nifti(
+    path: Path, geometry: VolumeGeometry, array: NDArray, *, description: str = "", intent_label: bool = False
+) -> Path:
+    """Write an array on its grid, atomically.
+
+    Parameters
+    ----------
+    path : Path
+        Target; compressed when it ends in ``.gz``.
+    geometry : VolumeGeometry
+        LPS grid; oblique, left-handed and sheared grids are kept exactly by the sform (float32), and by the
+        qform unless sheared.
+    array : numpy.ndarray
+        ``(K, J, I)`` of any real dtype, or ``(K, J, I, 3)`` uint8 colour.
+    description : str
+        Goes into ``descrip`` (79 characters); must not name a patient.
+    intent_label : bool
+        Mark the file as a label map.
+
+    Raises
+    ------
+    EnvironmentFault
+        When the file cannot be written.
+    """
+    if array.shape[:3] != geometry.shape_kji:
+        raise InputError(
+            "nifti.shape",
+            f"The array {array.shape[:3]} does not fit the grid {geometry.shape_kji}.",
+            "Report this.",
+        )
+    image = _image(geometry, array)
+    image.header["descrip"] = description.encode("ascii", "replace")[:79]
+    image.header.set_xyzt_units("mm")
+    if intent_label:
+        image.header.set_intent("label")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary, temporary.open("wb") as raw:
+            if path.name.endswith(".gz"):
+                with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=4, mtime=0) as packed:
+                    packed.write(image.to_bytes())
+            else:
+                raw.write(image.to_bytes())
+    except OSError as error:
+        raise EnvironmentFault(
+            "file.unwritable",
+            f"The NIfTI file cannot be written: {error.strerror}.",
+            "Choose another folder.",
+        ) from error
+    return path
+
+
+def _image(geometry: VolumeGeometry, array: NDArray) -> Any:
+    data = array.transpose(2, 1, 0, *range(3, array.ndim))
+    if array.ndim == 4:
+        data = np.ascontiguousarray(data).view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]
+    if data.dtype == np.bool_:
+        data = data.astype(np.uint8)
+    if data.dtype == np.float16:
+        data = data.astype(np.float32)
+    affine = lps_from_ras_affine(geometry.lps_from_ijk)
+    image = nibabel.Nifti1Image(data, affine, dtype=data.dtype)
+    image.set_sform(affine, _SCANNER_CODE)
+    if geometry.is_sheared:
+        image.header["qform_code"] = 0
+    else:
+        image.set_qform(affine, _SCANNER_CODE)
+    return image
+
+
+def content_uid(path: Path) -> str:
+    """Return a stable UID under ``2.25.`` from the file's bytes. Source: DICOM PS3.5 B.2."""
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").digest()
+    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+
+
+def _damaged(error: BaseException) -> InputError:
+    return InputError(
+        "nifti.damaged",
+        f"The NIfTI file is damaged or incomplete ({type(error).__name__}).",
+        "Fetch the file again from its source.",
+    )
+
+
+_RAISED = (
+    ImageFileError,
+    HeaderDataError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    ArithmeticError,
+    EOFError,
+    zlib.error,
+    gzip.BadGzipFile,
+    np.linalg.LinAlgError,
+)
+
+
+def _open(path: Path) -> Any:
+    try:
+        return nibabel.load(path)
+    except _RAISED as error:
+        raise _damaged(error) from error
+    except OSError as error:
+        raise EnvironmentFault(
+            "file.unreadable", f"The NIfTI file cannot be read: {error.strerror}.", "Check that it exists."
+        ) from error
+
+
+def _header_of(image: Any) -> NiftiHeader:
+    if not isinstance(image, nibabel.Nifti1Image | nibabel.Nifti2Image):
+        raise InputError(
+            "nifti.other_format", "This is not a single-file NIfTI image.", "Convert it to .nii.gz."
+        )
+    try:
+        shape = tuple(int(n) for n in image.shape)
+        affine, issues = _affine(image)
+        description = bytes(image.header["descrip"]).rstrip(b"\0").decode("ascii", "replace").strip()
+        rgb = image.get_data_dtype().names is not None
+    except _RAISED as error:
+        raise _damaged(error) from error
+    spatial = (*shape[:3], 1, 1, 1)[:3]
+    frames = int(np.prod(shape[3:], dtype=np.int64)) if len(shape) > 3 else 1
+    if len(shape) > 4 and int(np.prod(shape[4:])) != 1:
+        raise InputError(
+            "nifti.dimensions", f"NIfTI with {len(shape)} dimensions is not supported.", "Split it."
+        )
+    if min(*spatial, frames) < 1 or np.prod(spatial, dtype=np.float64) > MAX_VOXELS:
+        raise InputError(
+            "nifti.dimensions", f"A grid of {spatial} voxels is not possible.", "Check the file."
+        )
+    if frames > 1:
+        issues.append(
+            SeriesIssue("nifti.four_dimensional", f"The file holds {frames} volumes; the first is shown.")
+        )
+    geometry = VolumeGeometry((spatial[2], spatial[1], spatial[0]), affine)
+    return NiftiHeader(geometry, frames, rgb, tuple(issues), description)
+
+
+def _affine(image: Any) -> tuple[Matrix, list[SeriesIssue]]:
+    """Return the LPS affine: sform, else qform, else spacing alone (flagged)."""
+    header = image.header
+    sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
+    issues: list[SeriesIssue] = []
+    if sform_code == 0 and qform_code == 0:
+        issues.append(
+            SeriesIssue(
+                "nifti.no_orientation",
+                "The file states no orientation (sform and qform are unset): left and right are a guess.",
+                blocks_volumetry=False,
+            )
+        )
+        zooms = [*(float(z) for z in header.get_zooms()[:3]), 1.0, 1.0, 1.0][:3]
+        return lps_from_ras_affine(np.diag([*zooms, 1.0])), issues
+    affine = np.asarray(header.get_sform() if sform_code else header.get_qform(), dtype=np.float64)
+    if sform_code and qform_code:
+        other = np.asarray(header.get_qform(), dtype=np.float64)
+        extent = max(image.shape[:3])
+        if np.abs(affine - other)[:3, :3].max() * extent > 1.0 or np.abs(affine - other)[:3, 3].max() > 1.0:
+            issues.append(
+                SeriesIssue(
+                    "nifti.two_orientations", "sform and qform disagree by more than 1 mm; sform is used."
+                )
+            )
+    return lps_from_ras_affine(affine), issues
+
+
+def _voxels(image: Any, header: NiftiHeader, frame: int) -> NDArray:
+    if not 0 <= frame < header.frames:
+        raise InputError(
+            "nifti.frame", f"The file holds {header.frames} volumes, not {frame + 1}.", "Choose another."
+        )
+    try:
+        raw, slope, inter = _unscaled(image, header, frame)
+        if header.rgb:
+            names = (raw.dtype.names or ())[:3]
+            return np.ascontiguousarray(
+                np.stack([raw[name] for name in names], axis=-1).transpose(2, 1, 0, 3)
+            )
+        return _scaled(raw, slope, inter)
+    except AppError:
+        raise
+    except (*_RAISED, OSError, AttributeError) as error:
+        raise _damaged(error) from error
+
+
+def _unscaled(image: Any, header: NiftiHeader, frame: int) -> tuple[NDArray, float, float]:
+    proxy = image.dataobj
+    raw = np.asarray(proxy.get_unscaled())
+    shape = header.geometry.shape_ijk
+    raw = raw.reshape(*shape, -1, order="F")[..., frame]
+    slope, inter = proxy.slope, proxy.inter
+    return raw, 1.0 if slope is None else float(slope), 0.0 if inter is None else float(inter)
+
+
+def _scaled(raw: NDArray, slope: float, inter: float) -> NDArray:
+    """Return ``(K, J, I)`` contiguous values in the smallest of int16, uint16, int32, float32 that is exact."""
+    values = raw.transpose(2, 1, 0)
+    if values.dtype.kind == "c":
+        raise InputError(
+            "nifti.complex", "Complex voxels cannot be shown.", "Export magnitude and phase apart."
+        )
+    if values.dtype.kind in "iub" and slope == 1 and inter == int(inter) and abs(inter) < 1 << 31:
+        low, high = int(values.min()) + int(inter), int(values.max()) + int(inter)
+        for dtype in (np.int16, np.uint16, np.int32):
+            limits = np.iinfo(dtype)
+            if limits.min <= low and high <= limits.max:
+                if inter:
+                    return np.ascontiguousarray((values.astype(np.int64) + int(inter)).astype(dtype))
+                return np.array(values, dtype=dtype, order="C")
+    scaled = values if (slope, inter) == (1.0, 0.0) else values * np.float64(slope) + np.float64(inter)
+    out = np.array(scaled, dtype=np.float32, order="C")
+    if not np.isfinite(out).all():
+        np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    return out

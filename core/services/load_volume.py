@@ -1,0 +1,142 @@
+"""Load the volume of a series, and export it as NIfTI."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from core.dicom.assemble import assemble_volume
+from core.domain.errors import EnvironmentFault, InputError
+from core.domain.geometry import VolumeGeometry
+from core.domain.progress import CancelToken, Progress, no_progress
+from core.domain.study import InstanceRef, SeriesKind, SeriesSummary
+from core.domain.volume import Volume
+from core.formats.images import is_picture, read_image
+from core.formats.nifti import is_nifti, read_nifti, write_nifti
+from core.services.engine import Engine
+from core.services.list_studies import get_series
+
+OnSlice = Callable[[int, VolumeGeometry, NDArray], None]
+
+
+def load_volume(
+    engine: Engine,
+    series_key: str,
+    *,
+    progress: Progress = no_progress,
+    cancel: CancelToken | None = None,
+    on_slice: OnSlice | None = None,
+) -> Volume:
+    """Load the voxels of a series of the library.
+
+    Parameters
+    ----------
+    series_key : str
+        Key of the displayable group, or Series Instance UID.
+    on_slice : callable or None
+        Called in the calling thread with (k, geometry, pixels) for each complete slice, the middle one first.
+
+    Raises
+    ------
+    InputError
+        When the series is unknown, isn't an image, or its files are damaged.
+    EnvironmentFault
+        When a file is gone or the memory doesn't suffice.
+    """
+    summary, instances = get_series(engine, series_key)
+    return load_files(summary, instances, progress=progress, cancel=cancel, on_slice=on_slice)
+
+
+def load_files(
+    summary: SeriesSummary,
+    instances: Sequence[InstanceRef],
+    *,
+    progress: Progress = no_progress,
+    cancel: CancelToken | None = None,
+    on_slice: OnSlice | None = None,
+) -> Volume:
+    """Load the voxels of a series that need not be in the library; see ``load_volume``."""
+    if summary.kind is SeriesKind.OTHER:
+        raise InputError(
+            "series.not_an_image",
+            f"A {summary.modality} series holds no images to show.",
+            "Choose an image series of the study.",
+        )
+    for instance in instances:
+        if not instance.file.is_file():
+            raise EnvironmentFault(
+                "file.missing",
+                f"A file of series {summary.series_number or ''} is gone.".replace("  ", " "),
+                "Put the medium back or import the study again.",
+            )
+    if instances and not instances[0].sop_class_uid:
+        return _load_single(summary, instances[0], progress, on_slice)
+    return assemble_volume(instances, summary, progress=progress, cancel=cancel, on_slice=on_slice)
+
+
+def _load_single(
+    summary: SeriesSummary, instance: InstanceRef, progress: Progress, on_slice: OnSlice | None
+) -> Volume:
+    """Load a NIfTI file or a picture under the identity that the index gave it."""
+    progress("Reading the file", 0.0)
+    volume = _read_single(instance.file)
+    codes = {issue.code for issue in volume.issues}
+    volume = dataclasses.replace(
+        volume,
+        modality=summary.modality,
+        series_uid=summary.series_uid,
+        study_uid=summary.study_uid,
+        description=summary.description,
+        body_part=summary.body_part,
+        issues=volume.issues + tuple(issue for issue in summary.issues if issue.code not in codes),
+    )
+    if on_slice is not None:
+        middle = volume.geometry.shape_kji[0] // 2
+        on_slice(middle, volume.geometry, volume.voxels[middle])
+    progress("Reading the file", 1.0)
+    return volume
+
+
+def _read_single(file: Path) -> Volume:
+    if is_nifti(file):
+        return read_nifti(file)
+    if is_picture(file):
+        return read_image(file)
+    raise InputError(
+        "file.unknown_format", "The file is neither NIfTI nor a picture.", "Import the file again."
+    )
+
+
+def export_volume(
+    engine: Engine,
+    series_uid: str,
+    out: Path,
+    *,
+    progress: Progress = no_progress,
+    cancel: CancelToken | None = None,
+) -> dict[str, Any]:
+    """Write the assembled volume as NIfTI with its geometry kept.
+
+    Returns
+    -------
+    dict
+        The document of ``overread volume``: shape_kji, spacing_mm (i, j, k), lps_from_ijk (4 × 4 rows), min, max,
+        units, file.
+    """
+    volume = load_volume(engine, series_uid, progress=progress, cancel=cancel)
+    write_nifti(out, volume.geometry, volume.voxels, description=f"{volume.modality} {volume.units}")
+    low, high = volume.value_range()
+    return {
+        "shape_kji": list(volume.geometry.shape_kji),
+        "spacing_mm": list(volume.geometry.spacing_ijk_mm),
+        "lps_from_ijk": volume.geometry.lps_from_ijk.tolist(),
+        "min": low,
+        "max": high,
+        "units": volume.units,
+        "issues": [{"code": issue.code, "message": issue.message} for issue in volume.issues],
+        "file": str(out),
+    }
