@@ -120,7 +120,8 @@ class Scale(_Strict):
 class Percentile(_Strict):
     """Map the image's own percentiles ``low``…``high`` (0…100) linearly to ``to_low``…``to_high``.
 
-    0 and 100 are the minimum and the maximum. A constant image becomes ``to_low``.
+    0 and 100 are the minimum and the maximum. A constant image becomes ``to_low``. With ``unless_8bit``
+    values that are already whole numbers within 0…255 stay as they are.
     """
 
     op: Literal["percentile"]
@@ -129,6 +130,7 @@ class Percentile(_Strict):
     to_low: float = 0.0
     to_high: float = 1.0
     clip: bool = True
+    unless_8bit: bool = False
 
 
 class ZScore(_Strict):
@@ -149,7 +151,13 @@ class Round(_Strict):
     mode: Literal["floor", "nearest"] = "nearest"
 
 
-Intensity = Annotated[Clip | Scale | Percentile | ZScore | Round, Field(discriminator="op")]
+class VoiWindow(_Strict):
+    """Map the series' first VOI window linearly to 0…1, clipped; without one, its minimum…maximum."""
+
+    op: Literal["voi"]
+
+
+Intensity = Annotated[Clip | Scale | Percentile | ZScore | Round | VoiWindow, Field(discriminator="op")]
 
 
 class Conform(_Strict):
@@ -201,7 +209,8 @@ class Inference(_Strict):
     image.
 
     ``pad_value`` is the normalised value put around images smaller than the window, ``divisor`` what
-    whole-image sizes are padded to a multiple of.
+    whole-image sizes are padded to a multiple of, ``memory_bytes_per_voxel`` what the network needs at its
+    peak.
     """
 
     patch_kji: tuple[int, int, int] | None = None
@@ -211,6 +220,7 @@ class Inference(_Strict):
     batch: int = Field(default=1, ge=1, le=64)
     pad_value: float = 0.0
     divisor: int = Field(default=1, ge=1, le=256)
+    memory_bytes_per_voxel: int | None = Field(default=None, ge=1)
 
     @field_validator("patch_kji")
     @classmethod
