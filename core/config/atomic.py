@@ -35,7 +35,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         If the block created no file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{PART_PREFIX}{secrets.token_hex(6)}-{path.name}")
+    part = path.with_name(f"{PART_PREFIX}{os.getpid()}-{secrets.token_hex(6)}-{path.name}")
     try:
         yield part
         _flush(part)
@@ -70,16 +70,19 @@ def flush_folder(folder: Path) -> None:
 
 
 def sweep_parts(folder: Path) -> int:
-    """Delete what interrupted writers left under ``folder``; returns how many files were deleted.
+    """Delete what writers that are no longer alive left under ``folder``; returns how many files were deleted."""
+    import psutil
 
-    Only call it while no other process writes there.
-    """
-    if not folder.is_dir():
-        return 0
-    parts = [p for p in folder.rglob(f"{PART_PREFIX}*") if p.is_file()]
-    for part in parts:
+    parts = [p for p in folder.rglob(f"{PART_PREFIX}*") if p.is_file()] if folder.is_dir() else []
+    dead = [p for p in parts if not psutil.pid_exists(_writer_of(p))]
+    for part in dead:
         part.unlink(missing_ok=True)
-    return len(parts)
+    return len(dead)
+
+
+def _writer_of(part: Path) -> int:
+    number = part.name.removeprefix(PART_PREFIX).partition("-")[0]
+    return int(number) if number.isdigit() else 0
 
 
 def _flush(path: Path) -> None:

@@ -2,7 +2,8 @@
 
 SQLite runs through ``sqlcipher3`` with a raw 256-bit key, WAL, ``synchronous=FULL`` and ``secure_delete``. A
 transaction that writes begins with ``BEGIN IMMEDIATE``: a read that turns into a write fails at once when another
-process wrote in between, and ``busy_timeout`` doesn't help there. On PostgreSQL an advisory lock gives the same single writer.
+process wrote in between, and ``busy_timeout`` doesn't help there. On PostgreSQL an advisory lock gives the same single
+writer.
 Source: SQLite documentation "Isolation", "WAL" and "Recovering from the WAL-reset bug" (fixed in 3.51.3).
 """
 

@@ -113,6 +113,7 @@ class ResultRow(Base):
     created_utc: Mapped[str] = mapped_column(TIME)
     document: Mapped[str] = mapped_column(Text)
     segment_definitions: Mapped[str] = mapped_column(Text, default="[]")
+    grid: Mapped[str] = mapped_column(Text, default="")
     label_map_sha256: Mapped[str] = mapped_column(String(64), default="")
 
 

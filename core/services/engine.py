@@ -80,6 +80,7 @@ class Engine:
         self._last_query_s = -QUERY_INTERVAL_S
         self._queries = 0
         self._closed = False
+        self._done_once: set[str] = set()
 
     @property
     def audit_key(self) -> bytes:
@@ -181,6 +182,25 @@ class Engine:
         detail = {"queries": self._queries, "query_length": query_length, "hits": hits}
         self._queries = 0
         self.record(AuditCode.QUERY, detail=detail)
+
+    def note_access(self, study_uid: str, series_key: str, instances: int) -> None:
+        """Record that a series' pictures were opened, the first time in this process."""
+        if self.once(f"access/{series_key}"):
+            self.record(
+                AuditCode.INSTANCES_ACCESSED,
+                action="R",
+                object_kind="study",
+                object_ref=study_uid,
+                n_objects=instances,
+                detail={"instances": instances},
+            )
+
+    def once(self, what: str) -> bool:
+        """Return True the first time it is asked for ``what`` in this process."""
+        if what in self._done_once:
+            return False
+        self._done_once.add(what)
+        return True
 
     def save_settings(self, settings: Settings) -> None:
         """Write the settings file and use the new settings."""

@@ -14,6 +14,15 @@ from core.library.tables import DecisionRow, ExplanationRow, FindingRow, ResultR
 from core.library.vault import IdentityVault
 
 
+@dataclass(frozen=True)
+class LabelMapRecord:
+    """What a label map's values stand for, the digest of its file as it was written, and its grid as JSON."""
+
+    definitions: tuple[SegmentDefinition, ...]
+    sha256: str
+    grid: str
+
+
 class ResultRepository:
     """Runs of models."""
 
@@ -25,6 +34,7 @@ class ResultRepository:
         result: ModelResult,
         definitions: tuple[SegmentDefinition, ...] = (),
         label_map_sha256: str = "",
+        grid: str = "",
     ) -> None:
         """Add a result without its findings (see ``FindingRepository``)."""
         self._session.add(
@@ -37,6 +47,7 @@ class ResultRepository:
                 document=documents.result_to_json(result),
                 segment_definitions=documents.definitions_to_json(definitions),
                 label_map_sha256=label_map_sha256,
+                grid=grid,
             )
         )
         self._session.flush()
@@ -46,15 +57,13 @@ class ResultRepository:
         row = self._session.get(ResultRow, result_id)
         return None if row is None else documents.result_from_json(row.document)
 
-    def definitions(self, result_id: str) -> tuple[SegmentDefinition, ...]:
-        """Return what the values of the result's label map stand for."""
+    def label_map(self, result_id: str) -> LabelMapRecord | None:
+        """Return what is known of the result's label map, None when there is no such result."""
         row = self._session.get(ResultRow, result_id)
-        return () if row is None else documents.definitions_from_json(row.segment_definitions)
-
-    def label_map_sha256(self, result_id: str) -> str:
-        """Return the digest of the label map file as it was written, empty when there is none."""
-        row = self._session.get(ResultRow, result_id)
-        return "" if row is None else row.label_map_sha256
+        if row is None:
+            return None
+        definitions = documents.definitions_from_json(row.segment_definitions)
+        return LabelMapRecord(definitions, row.label_map_sha256, row.grid)
 
     def of(self, series_or_study: str) -> list[ModelResult]:
         """Return the results of a series key, a Series or a Study Instance UID, the newest first."""

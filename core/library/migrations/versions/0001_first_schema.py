@@ -104,6 +104,7 @@ def upgrade() -> None:
         sa.Column("created_utc", sa.String(length=40), nullable=False),
         sa.Column("document", sa.Text(), nullable=False),
         sa.Column("segment_definitions", sa.Text(), nullable=False),
+        sa.Column("grid", sa.Text(), nullable=False),
         sa.Column("label_map_sha256", sa.String(length=64), nullable=False),
         sa.ForeignKeyConstraint(
             ["study_uid"], ["study.study_uid"], name=op.f("fk_result_study_uid"), ondelete="CASCADE"

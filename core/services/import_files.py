@@ -1,0 +1,111 @@
+"""Whether a file is already in the library, and how a copy of it gets there."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+
+from core.config.atomic import atomic_path
+from core.domain.errors import EnvironmentFault
+from core.domain.study import InstanceRef, ScannedSeries
+from core.library.files import FileStamp, StoredFile, copied_name, file_sha256
+
+_BLOCK = 1 << 20
+_SUFFIXES = (".nii.gz",)
+
+
+class Known(Enum):
+    """How a file stands to the one that the library has under its UID."""
+
+    SAME = "same"
+    MOVED = "moved"
+    CONFLICT = "conflict"
+
+
+def classify(ref: InstanceRef, stored: StoredFile) -> Known:
+    """Compare a file with the library's file of the same SOP Instance UID.
+
+    Unchanged size and time of the same path are enough; otherwise the bytes decide. When the library's file is gone,
+    the same digest, or without a digest the same size, tells that this is the file, moved.
+    """
+    try:
+        stamp = FileStamp.of(ref.file)
+        former = stored.instance
+        if ref.file == former.file:
+            if stamp == stored.stamp:
+                return Known.SAME
+            return Known.SAME if _digest_agrees(ref, former) else Known.CONFLICT
+        if former.file.exists():
+            same = stamp.size == former.file.stat().st_size and _same_bytes(ref.file, former.file)
+            return Known.SAME if same else Known.CONFLICT
+        if former.sha256:
+            return Known.MOVED if _digest_agrees(ref, former) else Known.CONFLICT
+        return Known.MOVED if stamp.size == stored.stamp.size else Known.CONFLICT
+    except OSError as error:
+        raise EnvironmentFault(
+            "import.unreadable",
+            f"A file can't be read ({error.strerror or type(error).__name__}).",
+            "Check the medium and import again.",
+        ) from error
+
+
+def take_copies(folder: Path, series: ScannedSeries, *, only_below: Path | None) -> ScannedSeries:
+    """Copy the files of a series into ``folder``; returns the series with the copies in place.
+
+    Parameters
+    ----------
+    only_below : pathlib.Path or None
+        Copy only what lies below (unpacked archives); None copies all.
+
+    Raises
+    ------
+    EnvironmentFault
+        If a file can't be copied (``import.copy_failed``).
+    """
+    return replace(series, instances=tuple(_copied(folder, ref, only_below) for ref in series.instances))
+
+
+def _copied(folder: Path, ref: InstanceRef, only_below: Path | None) -> InstanceRef:
+    if ref.file.is_relative_to(folder) or (
+        only_below is not None and not ref.file.is_relative_to(only_below)
+    ):
+        return ref
+    if not ref.file.exists() and only_below is None:
+        return ref
+    target = folder / copied_name(ref.sop_instance_uid, _suffix(ref))
+    digest = hashlib.sha256()
+    try:
+        with atomic_path(target) as part, ref.file.open("rb") as source, part.open("wb") as sink:
+            while block := source.read(_BLOCK):
+                digest.update(block)
+                sink.write(block)
+    except OSError as error:
+        raise EnvironmentFault(
+            "import.copy_failed",
+            f"A file can't be copied into the library ({error.strerror or type(error).__name__}).",
+            "Free space on the disk of the data folder, or import with --link.",
+        ) from error
+    return replace(ref, file=target, sha256=digest.hexdigest())
+
+
+def _suffix(ref: InstanceRef) -> str:
+    if ref.sop_class_uid:
+        return ".dcm"
+    name = ref.file.name.lower()
+    return next((s for s in _SUFFIXES if name.endswith(s)), Path(name).suffix[:8])
+
+
+def _digest_agrees(ref: InstanceRef, former: InstanceRef) -> bool:
+    return bool(former.sha256) and file_sha256(ref.file) == former.sha256
+
+
+def _same_bytes(first: Path, second: Path) -> bool:
+    with first.open("rb") as a, second.open("rb") as b:
+        while True:
+            block = a.read(_BLOCK)
+            if block != b.read(_BLOCK):
+                return False
+            if not block:
+                return True
