@@ -33,7 +33,17 @@ ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType 
 
 
 class PhiFilter(logging.Filter):
-    """Takes out what may hold identity before a record is formatted.
+    """Drops what foreign loggers say below ERROR."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is written."""
+        return is_ours(record.name) or record.levelno >= logging.ERROR
+
+
+class LineFormatter(logging.Formatter):
+    """One JSON object per line, free of what may identify somebody.
+
+    Time (UTC), level, logger, process, place, message, and the places of a traceback.
 
     Parameters
     ----------
@@ -45,38 +55,6 @@ class PhiFilter(logging.Filter):
         super().__init__()
         self._home = home
 
-    def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
-        """Return the record without what may identify somebody; False drops it."""
-        if is_ours(record.name):
-            return self._redacted(record)
-        if record.levelno < logging.ERROR:
-            return False
-        kept = logging.makeLogRecord(record.__dict__)
-        kept.msg, kept.args = WITHHELD, None
-        return kept
-
-    def _redacted(self, record: logging.LogRecord) -> logging.LogRecord:
-        kept = logging.makeLogRecord(record.__dict__)
-        if isinstance(kept.args, tuple):
-            kept.args = tuple(self._harmless(argument) for argument in kept.args)
-        elif isinstance(kept.args, dict):
-            kept.args = {key: self._harmless(value) for key, value in kept.args.items()}
-        if isinstance(kept.msg, BaseException):
-            kept.msg, kept.args = told(kept.msg), None
-        return kept
-
-    def _harmless(self, value: Any) -> Any:
-        if isinstance(value, BaseException):
-            return told(value)
-        if isinstance(value, os.PathLike):
-            path = Path(value)
-            return f"<home>/{path.relative_to(self._home)}" if path.is_relative_to(self._home) else "<a file>"
-        return value
-
-
-class LineFormatter(logging.Formatter):
-    """One JSON object per line: time (UTC), level, logger, process, message, and the places of a traceback."""
-
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         line: dict[str, Any] = {
@@ -85,12 +63,30 @@ class LineFormatter(logging.Formatter):
             "logger": record.name,
             "pid": record.process,
             "at": f"{record.module}:{record.lineno}",
-            "message": record.getMessage(),
+            "message": self._message(record) if is_ours(record.name) else WITHHELD,
         }
         if record.exc_info and record.exc_info[1] is not None:
             line["error"] = told(record.exc_info[1])
             line["trace"] = places(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
+
+    def _message(self, record: logging.LogRecord) -> str:
+        if isinstance(record.msg, BaseException):
+            return told(record.msg)
+        text = str(record.msg)
+        if isinstance(record.args, tuple) and record.args:
+            return text % tuple(self._harmless(argument) for argument in record.args)
+        if isinstance(record.args, dict) and record.args:
+            return text % {key: self._harmless(value) for key, value in record.args.items()}
+        return text
+
+    def _harmless(self, value: Any) -> Any:
+        if isinstance(value, BaseException):
+            return told(value)
+        if isinstance(value, os.PathLike):
+            path = Path(value)
+            return f"<home>/{path.relative_to(self._home)}" if path.is_relative_to(self._home) else "<a file>"
+        return value
 
 
 def configure_logging(paths: Paths, *, level: int = logging.INFO, name: str = "overread") -> logging.Handler:
@@ -115,8 +111,8 @@ def configure_logging(paths: Paths, *, level: int = logging.INFO, name: str = "o
         paths.logs / f"{name}.log", maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8", delay=True
     )
     handler.set_name(_HANDLER_NAME)
-    handler.addFilter(PhiFilter(paths.root))
-    handler.setFormatter(LineFormatter())
+    handler.addFilter(PhiFilter())
+    handler.setFormatter(LineFormatter(paths.root))
     handler.setLevel(level)
     root.addHandler(handler)
     if root.level > level or root.level == logging.NOTSET:

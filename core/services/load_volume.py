@@ -48,6 +48,7 @@ def load_volume(
         When a file is gone or the memory doesn't suffice.
     """
     summary, instances = get_series(engine, series_key)
+    engine.note_access(summary.study_uid, summary.key, len(instances))
     return load_files(summary, instances, progress=progress, cancel=cancel, on_slice=on_slice)
 
 
