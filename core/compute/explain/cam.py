@@ -1,0 +1,137 @@
+"""Class activation maps of one layer, for any number of classes, in one pass through the trunk.
+
+Everything before the layer is computed once without gradients. The layer's output becomes a leaf, only what
+follows it is recorded, and each class costs one backward pass through that head. The maps equal captum's
+``LayerGradCam``.
+
+Source: Selvaraju et al., ICCV 2017 (Grad-CAM); Chattopadhyay et al., WACV 2018 (Grad-CAM++); Jiang et al.,
+IEEE TIP 2021 (LayerCAM).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from torch import nn
+
+from core.domain.errors import InputError
+
+CAM_METHODS = ("gradcam", "gradcam++", "layercam")
+Score = Callable[[torch.Tensor], torch.Tensor]
+_TINY = 1e-12
+
+
+def layer_maps(
+    network: nn.Module,
+    layer: str,
+    image: torch.Tensor,
+    scores: Sequence[Score],
+    method: str = "gradcam",
+) -> list[torch.Tensor]:
+    """Return one map per score, ``(1, 1, …)`` float32 at the layer's resolution, not rectified.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In evaluation mode, without in-place activations (see ``frozen``).
+    layer : str
+        Dotted name of a module that is called once and returns ``(1, C, …)``.
+    image : torch.Tensor
+        ``(1, C, …)`` float32.
+    scores : sequence of callables
+        Each maps the network's answer to the scalar whose evidence is looked for.
+
+    Raises
+    ------
+    InputError
+        ``explain.layer`` for a layer that doesn't exist, isn't reached or has no spatial output.
+    """
+    activation, answer = head_only_pass(network, layer, image)
+    maps = []
+    for number, score in enumerate(scores):
+        more = number + 1 < len(scores)
+        (gradient,) = torch.autograd.grad(score(answer), activation, retain_graph=more)
+        maps.append(_combine(activation.detach(), gradient, method))
+    return maps
+
+
+def head_only_pass(network: nn.Module, layer: str, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the layer's output as a leaf that requires grad, and the network's answer recorded from there
+    on.
+    """
+    module = find_layer(network, layer)
+    caught: list[torch.Tensor] = []
+
+    def cut(_module: nn.Module, _given: Any, output: Any) -> torch.Tensor:
+        if caught or not isinstance(output, torch.Tensor) or output.dim() < 3:
+            raise _unusable(layer)
+        leaf = output.detach().requires_grad_(True)
+        caught.append(leaf)
+        torch.set_grad_enabled(True)
+        return leaf
+
+    handle = module.register_forward_hook(cut)
+    try:
+        with torch.no_grad():
+            answer = network(image)
+    finally:
+        handle.remove()
+    if not caught:
+        raise _unusable(layer)
+    while not isinstance(answer, torch.Tensor):
+        answer = answer[0]
+    return caught[0], answer
+
+
+def find_layer(network: nn.Module, layer: str) -> nn.Module:
+    """Return the module of that dotted name; raises InputError ``explain.layer``."""
+    try:
+        return network.get_submodule(layer)
+    except AttributeError as error:
+        raise InputError(
+            "explain.layer",
+            f"The network has no layer “{layer}”.",
+            f"Choose one of: {', '.join(convolution_names(network)[-8:])}.",
+        ) from error
+
+
+def convolution_names(network: nn.Module) -> list[str]:
+    """Return the dotted names of all convolutions, in the order of definition."""
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return [name for name, module in network.named_modules() if isinstance(module, kinds)]
+
+
+def upsampled(heat: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Interpolate ``(1, 1, …)`` linearly to ``size`` (edges aligned), as captum's ``LayerAttribution``."""
+    mode = "trilinear" if len(size) == 3 else "bilinear"
+    return functional.interpolate(heat, size=tuple(size), mode=mode, align_corners=False)
+
+
+def _combine(activation: torch.Tensor, gradient: torch.Tensor, method: str) -> torch.Tensor:
+    space = tuple(range(2, activation.dim()))
+    if method == "gradcam":
+        weights = gradient.mean(dim=space, keepdim=True)
+    elif method == "gradcam++":
+        squared = gradient.square()
+        denominator = 2 * squared + activation.sum(dim=space, keepdim=True) * squared * gradient
+        usable = denominator.abs() > _TINY
+        alpha = torch.where(usable, squared / torch.where(usable, denominator, 1.0), 0.0)
+        weights = (alpha * gradient.relu()).sum(dim=space, keepdim=True)
+    elif method == "layercam":
+        weights = gradient.relu()
+    else:
+        raise InputError(
+            "explain.method", f"There is no map “{method}”.", "Use gradcam, gradcam++ or layercam."
+        )
+    return (weights * activation).sum(dim=1, keepdim=True)
+
+
+def _unusable(layer: str) -> InputError:
+    return InputError(
+        "explain.layer",
+        f"The layer “{layer}” has no map: it is not reached once, or its output has no space.",
+        "Choose a convolution.",
+    )
