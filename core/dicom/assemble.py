@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -15,9 +13,10 @@ from numpy.typing import NDArray
 
 from core.dicom.decode import PixelReader
 from core.dicom.faults import malformed, translated
-from core.dicom.header import ASSEMBLY_TAGS, Header, read_header
+from core.dicom.header import Header, recall_header
 from core.dicom.layout import Layout, lay_out
 from core.dicom.palette import to_rgb
+from core.dicom.parallel import in_parallel
 from core.dicom.part10 import NotDicom
 from core.dicom.rescale import modality_table, output_dtype, rescale_of, units_of, windows_of
 from core.dicom.shear import rectified
@@ -28,7 +27,7 @@ from core.domain.study import InstanceRef, SeriesSummary
 from core.domain.volume import SeriesIssue, Volume
 
 OnSlice = Callable[[int, VolumeGeometry, NDArray], None]
-_WORKERS = max(1, min(4, os.cpu_count() or 1))
+_REPORT_EVERY = 8
 _SHARE_OF_MEMORY = 0.6
 
 
@@ -83,7 +82,7 @@ def assemble_volume(
 def _header(instance: InstanceRef) -> Header:
     with translated("Reading the header"):
         try:
-            return read_header(instance.file, ASSEMBLY_TAGS)
+            return recall_header(instance.file)
         except NotDicom:
             raise malformed("A file of the series is no longer a DICOM file.", "dicom.not_dicom") from None
 
@@ -159,19 +158,14 @@ class _Assembly:
         middle = total // 2
         self._decode(middle, out)
         self._show(middle, out)
-        others = [k for k in range(total) if k != middle]
-        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="decode") as pool:
-            futures: dict[Future[None], int] = {pool.submit(self._decode, k, out): k for k in others}
-            try:
-                for done, future in enumerate(as_completed(futures), start=1):
-                    if cancel is not None:
-                        cancel.raise_if_cancelled()
-                    future.result()
-                    self._show(futures[future], out)
-                    progress("Reading slices", done / total)
-            finally:
-                for future in futures:
-                    future.cancel()
+        done = 1
+        for k in in_parallel(lambda k: self._decode(k, out), [k for k in range(total) if k != middle]):
+            if cancel is not None:
+                cancel.raise_if_cancelled()
+            self._show(k, out)
+            done += 1
+            if done % _REPORT_EVERY == 0:
+                progress("Reading slices", done / total)
         progress("Reading slices", 1.0)
         return self._settled(out)
 

@@ -32,7 +32,7 @@ class PixelReader:
     Parameters
     ----------
     header : Header
-        Read with ``ASSEMBLY_TAGS``.
+        Of an object with pixels.
     """
 
     def __init__(self, header: Header) -> None:

@@ -7,8 +7,9 @@ end of the file and never nests deeper than ``MAX_DEPTH``. Source: DICOM PS3.5 s
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR
@@ -25,7 +26,14 @@ SEQUENCE_END = 0xFFFEE0DD
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _SPECIFIC_CHARACTER_SET = 0x00080005
 
-_SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_DELIMITERS = frozenset({ITEM_END, SEQUENCE_END})
+_SHORT = {
+    vr.encode(): vr
+    for vr in (
+        *("AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO"),
+        *("LT", "PN", "SH", "SL", "SS", "ST", "TM", "UI", "UL", "US"),
+    )
+}
 _LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _NUMERIC = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 
@@ -35,8 +43,7 @@ def tag_name(tag: int) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
-@dataclass(frozen=True, slots=True)
-class RawElement:
+class RawElement(NamedTuple):
     """One element as it stands in the file; ``vr`` is empty for implicit VR; ``items`` for sequences."""
 
     vr: str
@@ -134,21 +141,14 @@ def _implicit_vr(tag: int) -> str:
 class ElementReader:
     """Walks a data set. One instance per file; not thread-safe."""
 
-    def __init__(
-        self,
-        source: ByteSource,
-        explicit: bool,
-        little_endian: bool,
-        observe: Callable[..., None] | None = None,
-    ) -> None:
+    def __init__(self, source: ByteSource, explicit: bool, little_endian: bool) -> None:
         order = "<" if little_endian else ">"
         self._source = source
         self._explicit = explicit
         self._little = little_endian
-        self._tag_and_length = struct.Struct(order + "HHI").unpack_from
-        self._tag_and_short = struct.Struct(order + "HHxxH").unpack_from
+        self._implicit_header = struct.Struct(order + "HHI").unpack_from
+        self._explicit_header = struct.Struct(order + "HH2sH").unpack_from
         self._long = struct.Struct(order + "I").unpack_from
-        self._observe = observe
         self.pixels: PixelLocation | None = None
         self.end = 0
 
@@ -178,61 +178,63 @@ class ElementReader:
         raw = out.raw
         source = self._source
         while position < end:
-            if position + 8 > end:
-                raise malformed(
-                    f"The data set ends within an element header at byte {position}.", "dicom.truncated"
-                )
             tag, vr, length, start = self._header(position, end)
-            if tag in (ITEM_END, SEQUENCE_END):
+            if tag in _DELIMITERS:
                 position = start
                 break
-            if depth == 0 and tag in PIXEL_TAGS:
+            if tag in PIXEL_TAGS and depth == 0:
                 self.pixels = PixelLocation(tag, vr, start, None if length == UNDEFINED else length)
                 position = start
                 break
             keep = wanted is None or tag in wanted
-            if self._observe is not None:
-                self._observe(tag, vr, length, start, depth)
-            if length != UNDEFINED and start + length > end:
-                raise malformed(
-                    f"Element {tag_name(tag)} claims {length} bytes, but {end - start} remain.",
-                    "dicom.truncated",
-                )
-            if length == UNDEFINED or vr == "SQ" or (not vr and keep and _implicit_vr(tag) == "SQ"):
-                if keep or length == UNDEFINED or self._observe is not None:
-                    items = self._items(tag, vr, start, length, keep, depth)
-                    if keep:
-                        raw[tag] = RawElement("SQ", b"", items)
-                    position = self.end
-                else:
-                    position = start + length
+            if length == UNDEFINED or (keep and (vr == "SQ" or (not vr and _implicit_vr(tag) == "SQ"))):
+                _check_length(tag, length, start, end)
+                items = self._items(tag, vr, start, length, keep, depth)
+                if keep:
+                    raw[tag] = RawElement("SQ", b"", items)
+                position = self.end
                 continue
+            position = start + length
+            if position > end:
+                _check_length(tag, length, start, end)
             if keep:
-                raw[tag] = RawElement(vr, source.read(start, length))
+                offset = start - source.base
+                value = source.window[offset : offset + length] if offset >= 0 else b""
+                raw[tag] = RawElement(vr, value if len(value) == length else source.read(start, length))
                 if tag == _SPECIFIC_CHARACTER_SET:
                     out.encodings = _encodings(out)
-            position = start + length
         self.end = position
         return out
 
     def _header(self, position: int, end: int) -> tuple[int, str, int, int]:
-        """Return tag, VR, length and the position of the value."""
+        """Return tag, VR (empty for implicit VR and delimiters), length and the position of the value."""
         source = self._source
         offset = position - source.base
         if offset < 0 or offset + 12 > len(source.window):
+            if position + 8 > end:
+                raise malformed(
+                    f"The data set ends within an element header at byte {position}.", "dicom.truncated"
+                )
             offset = source.load(position, min(12, end - position))
-        group, element, length = self._tag_and_length(source.window, offset)
-        tag = group << 16 | element
-        if not self._explicit or group == 0xFFFE:
-            return tag, "", length, position + 8
-        vr = source.window[offset + 4 : offset + 6]
-        if vr in _SHORT:
-            return tag, vr.decode("ascii"), self._tag_and_short(source.window, offset)[2], position + 8
-        if vr in _LONG or (vr.isalpha() and vr.isupper()):
-            if position + 12 > end:
-                raise malformed(f"The file ends within the header of {tag_name(tag)}.", "dicom.truncated")
-            return tag, vr.decode("ascii"), self._long(source.window, offset + 8)[0], position + 12
-        raise malformed(f"Element {tag_name(tag)} has an invalid value representation.")
+        if self._explicit:
+            group, element, letters, length = self._explicit_header(source.window, offset)
+            vr = _SHORT.get(letters)
+            if vr is not None and group != 0xFFFE:
+                return group << 16 | element, vr, length, position + 8
+            if group != 0xFFFE:
+                return self._long_header(group << 16 | element, letters, offset, position, end)
+        group, element, length = self._implicit_header(source.window, offset)
+        return group << 16 | element, "", length, position + 8
+
+    def _long_header(
+        self, tag: int, letters: bytes, offset: int, position: int, end: int
+    ) -> tuple[int, str, int, int]:
+        """Read the rest of a header with a 32-bit length; unknown VRs of two letters have one too."""
+        if letters not in _LONG and not (letters.isalpha() and letters.isupper()):
+            raise malformed(f"Element {tag_name(tag)} has an invalid value representation.")
+        if position + 12 > end:
+            raise malformed(f"The file ends within the header of {tag_name(tag)}.", "dicom.truncated")
+        return tag, letters.decode("ascii"), self._long(self._source.window, offset + 8)[0], position + 12
 
     def _items(
         self, tag: int, vr: str, start: int, length: int, keep: bool, depth: int
@@ -240,7 +242,7 @@ class ElementReader:
         """Read the items of a sequence; an undefined-length UN holds implicit VR (PS3.5 6.2.2 note 2)."""
         reader: ElementReader = self
         if vr == "UN" and self._explicit:
-            reader = ElementReader(self._source, explicit=False, little_endian=True, observe=self._observe)
+            reader = ElementReader(self._source, explicit=False, little_endian=True)
         position, last = start, (start + length if length != UNDEFINED else self._source.size)
         kept: list[Elements] = []
         count = 0
@@ -263,7 +265,7 @@ class ElementReader:
             count += 1
             if count > MAX_ITEMS:
                 raise malformed(f"Sequence {tag_name(tag)} has more than {MAX_ITEMS} items.")
-            if keep or item_length == UNDEFINED or self._observe is not None:
+            if keep or item_length == UNDEFINED:
                 stop = last if item_length == UNDEFINED else body + item_length
                 elements = reader.read(body, stop, None if keep else (), depth + 1)
                 position = reader.end
@@ -276,6 +278,13 @@ class ElementReader:
                 raise malformed(f"Sequence {tag_name(tag)} has no end.", "dicom.truncated")
         self.end = position
         return tuple(kept)
+
+
+def _check_length(tag: int, length: int, start: int, end: int) -> None:
+    if length != UNDEFINED and start + length > end:
+        raise malformed(
+            f"Element {tag_name(tag)} claims {length} bytes, but {end - start} remain.", "dicom.truncated"
+        )
 
 
 def _encodings(elements: Elements) -> tuple[str, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.dicom.elements import Elements
@@ -33,7 +35,7 @@ PIXEL_TABLE_TAGS = frozenset(
     {0x00283000, 0x00283010, 0x00281101, 0x00281102, 0x00281103, 0x00281201, 0x00281202, 0x00281203,
      0x00281221, 0x00281222, 0x00281223}
 )  # fmt: skip
-"""Look-up tables; read only to assemble."""
+"""Look-up tables."""
 
 _GROUPING_TAGS = frozenset(
     {
@@ -43,8 +45,7 @@ _GROUPING_TAGS = frozenset(
         0x00431039, 0x00200011, 0x00200012, 0x00200100, 0x00280301,
     }
 )  # fmt: skip
-SCAN_TAGS = IMAGE_TAGS | _GROUPING_TAGS
-ASSEMBLY_TAGS = IMAGE_TAGS | PIXEL_TABLE_TAGS
+HEADER_TAGS = IMAGE_TAGS | _GROUPING_TAGS | PIXEL_TABLE_TAGS
 
 CLASS_OF_MODALITY = {
     "CT": "1.2.840.10008.5.1.4.1.1.2",
@@ -104,7 +105,12 @@ class Header:
     lossy: bool = False
     has_pixels: bool = False
     patient_key: str = ""
-    derived_series: bool = field(default=False)
+    derived_series: bool = False
+
+    @property
+    def stamp(self) -> tuple[int, int, int]:
+        """Size, modification time and inode of the file when it was read."""
+        return self.parsed.stamp
 
     @property
     def elements(self) -> Elements:
@@ -117,7 +123,53 @@ class Header:
         return (self.rows * self.columns * self.samples * self.bits_allocated + 7) // 8
 
 
-def read_header(path: Path, wanted: frozenset[int] = SCAN_TAGS) -> Header:
+class _Recent:
+    """The headers that were read last, so that opening what was just scanned reads each file once.
+
+    In memory only; an entry counts while size, time and inode of its file are unchanged. Thread-safe.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._entries: OrderedDict[Path, tuple[tuple[int, int, int], Header]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def put(self, header: Header) -> None:
+        """Remember a header; the oldest one goes."""
+        if header.parsed.inflated is not None or len(header.planes) > 1:
+            return
+        with self._lock:
+            self._entries[header.file] = (header.stamp, header)
+            if len(self._entries) > self._limit:
+                self._entries.popitem(last=False)
+
+    def get(self, path: Path) -> Header | None:
+        """Return the header of an unchanged file."""
+        with self._lock:
+            entry = self._entries.get(path)
+        if entry is None:
+            return None
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        return entry[1] if entry[0] == (status.st_size, status.st_mtime_ns, status.st_ino) else None
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._entries.clear()
+
+
+recent_headers = _Recent(4096)
+
+
+def recall_header(path: Path) -> Header:
+    """Return the header of a file, from memory when it was read a moment ago; raises as ``read_header``."""
+    return recent_headers.get(path) or read_header(path)
+
+
+def read_header(path: Path, wanted: frozenset[int] = HEADER_TAGS) -> Header:
     """Read and validate the header of one file.
 
     Raises
@@ -145,6 +197,7 @@ def read_header(path: Path, wanted: frozenset[int] = SCAN_TAGS) -> Header:
         except InputError as error:
             raise IncompleteImage(error, header.series_uid) from error
     header.issues = tuple(issues)
+    recent_headers.put(header)
     return header
 
 
@@ -191,7 +244,7 @@ def _describe(parsed: ParsedFile) -> Header:
 
 
 def identity_of(header: Header) -> PatientIdentity:
-    """Return who the patient is; needs a header read with ``SCAN_TAGS``."""
+    """Return who the patient is; needs a header read with ``HEADER_TAGS``."""
     e = header.elements
     return PatientIdentity(
         patient_name=e.person_text(0x00100010),

@@ -5,16 +5,21 @@ Source: DICOM PS3.10 section 7. Files without preamble or without meta informati
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.dicom.elements import ElementReader, Elements, PixelLocation
+from core.dicom.elements import ElementReader, Elements, PixelLocation, RawElement
 from core.dicom.faults import malformed
 from core.dicom.source import ByteSource, inflate
 from core.dicom.syntaxes import DEFLATED_LE, EXPLICIT_LE, IMPLICIT_LE, TransferSyntax, syntax_of
 
 _EXECUTABLE_PREAMBLES = (b"MZ", b"\x7fELF", b"#!", b"PK\x03\x04", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe")
+
+
+_META_HEADER = struct.Struct("<xxH2sH").unpack_from
+_META_LONG = frozenset((b"OB", b"OW", b"UN", b"UT", b"SQ", b"UR", b"UC"))
 
 
 class NotDicom(Exception):
@@ -35,6 +40,7 @@ class ParsedFile:
     syntax: TransferSyntax
     pixels: PixelLocation | None
     foreign_preamble: bool
+    stamp: tuple[int, int, int]
     inflated: bytes | None = None
 
 
@@ -57,11 +63,13 @@ def parse_file(path: Path, wanted: Collection[int] | None) -> ParsedFile:
             inner = ByteSource.of_bytes(data)
             reader = ElementReader(inner, explicit=True, little_endian=True)
             elements = reader.read(0, inner.size, wanted)
-            return ParsedFile(path, inner.size, meta, elements, syntax, reader.pixels, foreign, data)
+            return ParsedFile(
+                path, inner.size, meta, elements, syntax, reader.pixels, foreign, source.stamp, data
+            )
         explicit, little = syntax.explicit, syntax.little_endian
         reader = ElementReader(source, explicit, little)
         elements = reader.read(start, source.size, wanted)
-        return ParsedFile(path, source.size, meta, elements, syntax, reader.pixels, foreign)
+        return ParsedFile(path, source.size, meta, elements, syntax, reader.pixels, foreign, source.stamp)
 
 
 def _shell(source: ByteSource) -> tuple[int, Elements, bool]:
@@ -92,23 +100,21 @@ def _looks_like_data_set(window: bytes) -> bool:
 
 def _meta(source: ByteSource, position: int) -> tuple[int, Elements]:
     """Read group 2, always explicit little endian, and stop before the first element of another group."""
-    end = position
-    while end + 8 <= source.size:
-        offset = source.load(end, 8)
-        if source.window[offset : offset + 2] != b"\x02\x00":
+    elements = Elements()
+    while position + 8 <= source.size:
+        offset = source.load(position, min(12, source.size - position))
+        window = source.window
+        if window[offset : offset + 2] != b"\x02\x00":
             break
-        vr = source.window[offset + 4 : offset + 6]
-        if vr in (b"OB", b"OW", b"UN", b"UT", b"SQ", b"UR", b"UC"):
-            offset = source.load(end, 12)
-            length = int.from_bytes(source.window[offset + 8 : offset + 12], "little")
-            end += 12 + length
-        else:
-            length = int.from_bytes(source.window[offset + 6 : offset + 8], "little")
-            end += 8 + length
-        if end > source.size:
+        element, letters, length = _META_HEADER(window, offset)
+        start = position + 8
+        if letters in _META_LONG:
+            length, start = int.from_bytes(window[offset + 8 : offset + 12], "little"), position + 12
+        if start + length > source.size:
             raise malformed("The file ends within its meta information.", "dicom.truncated")
-    reader = ElementReader(source, explicit=True, little_endian=True)
-    return end, reader.read(position, end, None)
+        elements.raw[0x00020000 | element] = RawElement(letters.decode("latin-1"), source.read(start, length))
+        position = start + length
+    return position, elements
 
 
 def _guess(source: ByteSource, start: int) -> str:

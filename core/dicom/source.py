@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import zlib
 from io import FileIO
@@ -25,6 +26,8 @@ class ByteSource:
         Bytes in the file.
     base, window : int, bytes
         The window and where it begins; the element parser reads these directly.
+    stamp : tuple of int
+        Size, modification time (ns) and inode: together they tell whether the file changed.
     """
 
     def __init__(self, file: FileIO | None, size: int, window: bytes = b"") -> None:
@@ -32,16 +35,18 @@ class ByteSource:
         self.size = size
         self.base = 0
         self.window = window
+        self.stamp = (size, 0, 0)
 
     @classmethod
     def open(cls, path: Path) -> ByteSource:
         """Open a regular file; OSError when it cannot be read, InputError when it is not a regular file."""
         file = FileIO(path, "rb")
         try:
-            status = path.stat()
+            status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise malformed("This is not a regular file.", "file.not_regular")
             source = cls(file, status.st_size)
+            source.stamp = (status.st_size, status.st_mtime_ns, status.st_ino)
             source.window = file.read(WINDOW_BYTES) or b""
         except BaseException:
             file.close()
