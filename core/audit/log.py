@@ -94,10 +94,11 @@ class AuditLog:
         BugError
             If the detail holds a key or value that isn't allowed (``audit.detail``).
         """
-        last_seq, prev = store.last() or (0, GENESIS)
-        record = self._record(last_seq + 1, event)
-        digest = record_hash(self._key, prev, record)
-        store.append(record, prev, digest)
+        # Within a transaction nobody else appends: the writer lock and BEGIN IMMEDIATE see to that.
+        last = self._pending or Head(*(store.last() or (0, GENESIS)))
+        record = self._record(last.seq + 1, event)
+        digest = record_hash(self._key, last.hash, record)
+        store.append(record, last.hash, digest)
         self._pending = Head(record.seq, digest)
         if record.seq % ANCHOR_EVERY == 0:
             self._anchor(store, self._pending)

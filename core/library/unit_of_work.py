@@ -136,12 +136,14 @@ class UnitOfWork:
         except SQLAlchemyError as error:
             self.rollback()
             raise translate(error) from error
+        self.meta.transaction_ended()
         if self._sink is not None and self.writes:
             self._sink.committed()
 
     def rollback(self) -> None:
         """Undo everything since the last commit."""
         self.session.rollback()
+        self.meta.transaction_ended()
         if self._sink is not None and self.writes:
             self._sink.rolled_back()
 

@@ -128,7 +128,8 @@ def import_paths(
             run.take(batch)
             done += sum(len(g.instances) for g in batch)
             progress("Importing", _SCANNING_SHARE + (1 - _SCANNING_SHARE) * done / total)
-    studies = tuple(list_studies.get_study(engine, uid) for uid in tally.studies)
+    entries = {study.study_uid: study for study in list_studies.list_studies(engine)}
+    studies = tuple(entries[uid] for uid in tally.studies if uid in entries)
     counts = {"instances": tally.added, "series": tally.series}
     return ImportReport(
         studies, tally.already_present, tuple(tally.skipped), time.monotonic() - started, counts
@@ -150,10 +151,14 @@ class _Import:
     def take(self, batch: Sequence[_Group]) -> None:
         """Bring a batch in: look what is known, complete and copy, then write in one transaction."""
         while True:
-            known = self._known(batch)
+            known, stored_series = self._known(batch)
             verdicts = _verdicts(batch, known)
-            plans = [plan for group in batch if (plan := self._plan(group, known, verdicts))]
-            if self._write(batch, known, plans):
+            plans = [
+                plan
+                for group in batch
+                if (plan := self._plan(group, known, verdicts, group.series_uid in stored_series))
+            ]
+            if self._write(batch, known, stored_series, plans):
                 break
             # Another process imported some of these files meanwhile: look again.
         self._tell(batch, plans, verdicts)
@@ -173,11 +178,14 @@ class _Import:
             for part in (part for plan in plans for part in plan.parts):
                 self._on_series(part.summary)
 
-    def _known(self, batch: Sequence[_Group]) -> dict[str, StoredFile]:
+    def _known(self, batch: Sequence[_Group]) -> tuple[dict[str, StoredFile], set[str]]:
+        """Return what the library has of the batch: files by UID, and Series Instance UIDs."""
         with self._engine.unit_of_work(writes=False) as uow:
-            return uow.instances.known(ref.sop_instance_uid for group in batch for ref in group.instances)
+            return _present(uow, batch)
 
-    def _plan(self, group: _Group, known: dict[str, StoredFile], verdicts: dict[str, Known]) -> _Plan | None:
+    def _plan(
+        self, group: _Group, known: dict[str, StoredFile], verdicts: dict[str, Known], is_stored: bool
+    ) -> _Plan | None:
         """Return what to write for a series; None when all of it is there."""
         fresh = [ref for ref in group.instances if ref.sop_instance_uid not in known]
         moved = [
@@ -188,8 +196,10 @@ class _Import:
         ]
         if not fresh and not moved:
             return None
-        with self._engine.unit_of_work(writes=False) as uow:
-            stored = uow.instances.of_series_uid(group.series_uid)
+        stored: dict[str, StoredFile] = {}
+        if is_stored:
+            with self._engine.unit_of_work(writes=False) as uow:
+                stored = uow.instances.of_series_uid(group.series_uid)
         parts = group.parts
         if stored or len(fresh) < len(group.instances):
             parts = self._completed(group.series_uid, stored, [*fresh, *moved])
@@ -217,13 +227,19 @@ class _Import:
         lost = tuple(ref for ref in kept if ref.sop_instance_uid not in seen)
         return (replace(parts[0], instances=parts[0].instances + lost), *parts[1:])
 
-    def _write(self, batch: Sequence[_Group], known: dict[str, StoredFile], plans: Sequence[_Plan]) -> bool:
+    def _write(
+        self,
+        batch: Sequence[_Group],
+        known: dict[str, StoredFile],
+        stored_series: set[str],
+        plans: Sequence[_Plan],
+    ) -> bool:
         """Write the plans in one transaction; False when the library changed since ``known`` was read."""
         if not plans:
             return True
-        uids = [ref.sop_instance_uid for group in batch for ref in group.instances]
         with self._engine.unit_of_work() as uow:
-            if uow.instances.known(uids).keys() != known.keys():
+            known_now, series_now = _present(uow, batch)
+            if known_now.keys() != known.keys() or series_now != stored_series:
                 return False
             for plan in plans:
                 self._write_series(uow, plan)
@@ -292,6 +308,11 @@ def _batches(groups: Sequence[_Group]) -> Iterator[list[_Group]]:
             batch = []
     if batch:
         yield batch
+
+
+def _present(uow: UnitOfWork, batch: Sequence[_Group]) -> tuple[dict[str, StoredFile], set[str]]:
+    files = uow.instances.known(ref.sop_instance_uid for group in batch for ref in group.instances)
+    return files, uow.series.present(group.series_uid for group in batch)
 
 
 def _verdicts(batch: Sequence[_Group], known: dict[str, StoredFile]) -> dict[str, Known]:

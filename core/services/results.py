@@ -7,7 +7,9 @@ has its files; a crash in between leaves a folder that nothing refers to. Digest
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,11 +33,21 @@ LABEL_MAP_FILE = "labels.nii.gz"
 
 
 def store_result(
-    engine: Engine, result: ModelResult, segmentation: Segmentation | None = None
+    engine: Engine,
+    result: ModelResult,
+    segmentation: Segmentation | None = None,
+    *,
+    check_file: Callable[[Path], Mapping[str, str]] | None = None,
 ) -> OperationChanges:
     """Keep a result, its label map and its findings.
 
     ``label_map_file`` and ``created_utc`` of the stored result are filled in here.
+
+    Parameters
+    ----------
+    check_file : callable or None
+        Reads the written label map again, before the result becomes known, and returns what it checked; added
+        to the result's ``checks``. When it raises, nothing is kept.
 
     Raises
     ------
@@ -48,8 +60,11 @@ def store_result(
     digest = grid = ""
     file = None
     if segmentation is not None:
-        digest = _write_label_map(engine.paths.results / result.result_id / LABEL_MAP_FILE, segmentation)
+        path = engine.paths.results / result.result_id / LABEL_MAP_FILE
+        digest = _write_label_map(path, segmentation)
         grid, file = geometry_to_json(segmentation.geometry), LABEL_MAP_FILE
+        if check_file is not None:
+            result = replace(result, checks={**result.checks, **_checked(path, check_file)})
     created = result.created_utc or datetime.now(UTC).isoformat(timespec="milliseconds")
     stored = replace(result, created_utc=created, label_map_file=file)
     with engine.unit_of_work() as uow:
@@ -211,6 +226,15 @@ def _write_label_map(path: Path, segmentation: Segmentation) -> str:
         return file_sha256(path)
     except OSError as error:
         raise _not_written(error) from error
+
+
+def _checked(path: Path, check_file: Callable[[Path], Mapping[str, str]]) -> Mapping[str, str]:
+    """Check a written label map; remove it when it fails."""
+    try:
+        return check_file(path)
+    except BaseException:
+        shutil.rmtree(path.parent, ignore_errors=True)
+        raise
 
 
 def _require_study(engine: Engine, result: ModelResult) -> None:

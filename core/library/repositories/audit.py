@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from core.domain.audit import AuditRecord
-from core.library.tables import AnchorRow, AuditRow
+from core.library.tables import AnchorRow, AuditRow, Base
 
 _COLUMNS = tuple(AuditRow.__table__.c)
 _BATCH = 5000
+_LAST = select(AuditRow.seq, AuditRow.hash).order_by(AuditRow.seq.desc()).limit(1)
+_INSERT = insert(Base.metadata.tables[AuditRow.__tablename__])
 
 
 class AuditRepository:
@@ -24,13 +25,12 @@ class AuditRepository:
 
     def last(self) -> tuple[int, bytes] | None:
         """Return sequence number and hash of the last record."""
-        query = select(AuditRow.seq, AuditRow.hash).order_by(AuditRow.seq.desc()).limit(1)
-        row = self._session.execute(query).first()
+        row = self._session.execute(_LAST).first()
         return None if row is None else (row.seq, bytes(row.hash))
 
     def append(self, record: AuditRecord, prev: bytes, digest: bytes) -> None:
         """Insert a record."""
-        self._session.execute(insert(AuditRow).values(**asdict(record), prev=prev, hash=digest))
+        self._session.execute(_INSERT, {**record.__dict__, "prev": prev, "hash": digest})
 
     def append_anchor(self, seq: int, head: bytes, ts_utc: str, signature: bytes, key_id: str) -> None:
         """Insert a signed head."""

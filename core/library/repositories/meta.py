@@ -17,6 +17,7 @@ class MetaRepository:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._next = 0
 
     def get(self, key: str) -> str | None:
         """Return a value or None."""
@@ -31,7 +32,12 @@ class MetaRepository:
         return int(self.get(REVISION) or 0)
 
     def next_revision(self) -> int:
-        """Advance that number and return it."""
-        revision = self.revision() + 1
-        self.set(REVISION, str(revision))
-        return revision
+        """Advance that number, once per transaction, and return it."""
+        if not self._next:
+            self._next = self.revision() + 1
+            self.set(REVISION, str(self._next))
+        return self._next
+
+    def transaction_ended(self) -> None:
+        """Hear that what follows belongs to another transaction, which needs a number of its own."""
+        self._next = 0

@@ -166,11 +166,10 @@ class SeriesRepository:
             found.setdefault(row.study_uid, []).append(self._summary(row))
         return found
 
-    def source_formats(self, series_uids: Iterable[str]) -> dict[str, str]:
-        """Return the source format of each known Series Instance UID."""
-        query = select(SeriesRow.series_uid, SeriesRow.source_format)
-        rows = _chunked(self._session, query, SeriesRow.series_uid, series_uids)
-        return {row.series_uid: row.source_format for row in rows}
+    def present(self, series_uids: Iterable[str]) -> set[str]:
+        """Return those of the Series Instance UIDs that are in the index."""
+        rows = _chunked(self._session, select(SeriesRow.series_uid), SeriesRow.series_uid, series_uids)
+        return {row.series_uid for row in rows}
 
     def _summary(self, row: Any) -> SeriesSummary:
         return SeriesSummary(
