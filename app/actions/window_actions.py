@@ -1,0 +1,169 @@
+"""The actions of the main window: what each key, button and palette line does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.actions.action import Action, ActionRegistry
+from app.presenters.explanation import ExplanationPresenter
+from app.presenters.findings import FindingsPresenter
+from app.presenters.jobs import JobsPresenter
+from app.presenters.models import ModelsPresenter
+from app.presenters.notices import NoticesPresenter
+from app.presenters.reading import ReadingPresenter
+from app.presenters.session import SessionPresenter
+from app.presenters.worklist import WorklistPresenter
+from core.domain.result import Verdict
+from core.domain.study import SeriesSummary
+
+FILES, PANELS, READING, WINDOWS = "Files", "Panels", "Pictures", "Grey scale"
+LAYOUT, MODELS, FINDINGS, PROGRAM = "Layout", "Models", "Findings", "Program"
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """The presenters that actions act on."""
+
+    reading: ReadingPresenter
+    worklist: WorklistPresenter
+    findings: FindingsPresenter
+    models: ModelsPresenter
+    explanation: ExplanationPresenter
+    jobs: JobsPresenter
+    notices: NoticesPresenter
+    session: SessionPresenter
+
+
+def add_reading_actions(registry: ActionRegistry, subjects: Subjects) -> None:
+    """Add what is done to the pictures."""
+    reading = subjects.reading
+    has_pictures = _has_pictures(subjects)
+
+    def add(
+        action_id: str, title: str, group: str, run: Callable[[], None], icon: str = "", scope: str = "window"
+    ) -> None:
+        registry.add(Action(action_id, title, group, run, icon, has_pictures, scope))
+
+    add("image.next", "Next picture", READING, lambda: reading.scroll(1), scope="reading")
+    add("image.previous", "Previous picture", READING, lambda: reading.scroll(-1), scope="reading")
+    add("image.first", "First picture", READING, reading.first, scope="reading")
+    add("image.last", "Last picture", READING, reading.last, scope="reading")
+    _add_study_steps(registry, subjects)
+    add("view.fit", "Fit the pictures", READING, reading.fit, "fit")
+    add("view.reset", "Reset the view", READING, reading.reset, "reset")
+    add("view.invert", "Invert black and white", READING, reading.invert, "invert")
+    add("view.text", "Show or hide the corner texts", READING, reading.toggle_texts, "text", "reading")
+    add("view.crosshair", "Crosshair on the left button", READING, reading.toggle_crosshair, "crosshair")
+    for name, title, icon in (
+        ("mpr", "Three planes", "layout-mpr"),
+        ("stack", "One plane", "layout-stack"),
+        ("2x2", "Three planes and 3-D", "layout-2x2"),
+        ("3d", "3-D view", "cube"),
+    ):
+        add(f"layout.{name}", title, LAYOUT, _bound(reading.set_layout, name), icon)
+    add("window.auto", "Grey scale from the picture", WINDOWS, lambda: reading.preset(0), "window-level")
+    for number in range(1, 10):
+        add(
+            f"window.{number}",
+            f"Grey scale preset {number}",
+            WINDOWS,
+            _bound(reading.preset, number),
+            "window-level",
+        )
+
+
+def _add_study_steps(registry: ActionRegistry, subjects: Subjects) -> None:
+    worklist, session = subjects.worklist, subjects.session
+
+    def go(found: SeriesSummary | None) -> None:
+        if found is not None:
+            session.open_series(found)
+
+    def add(action_id: str, title: str, run: Callable[[], None], icon: str) -> None:
+        registry.add(Action(action_id, title, READING, run, icon, scope="reading"))
+
+    add("series.next", "Next series", lambda: go(worklist.neighbour_series(1)), "next")
+    add("series.previous", "Previous series", lambda: go(worklist.neighbour_series(-1)), "previous")
+    add("study.next", "Next study", lambda: go(worklist.neighbour_study(1)), "next")
+    add("study.previous", "Previous study", lambda: go(worklist.neighbour_study(-1)), "previous")
+
+
+def add_model_actions(registry: ActionRegistry, subjects: Subjects) -> None:
+    """Add what is done with models, findings and explanations."""
+    reading, findings = subjects.reading, subjects.findings
+    explanation, models, jobs = subjects.explanation, subjects.models, subjects.jobs
+
+    def fill() -> None:
+        style = reading.intent.overlay
+        reading.set_overlay_style(not style.fill, style.opacity)
+
+    def has_findings() -> bool:
+        return bool(findings.state.rows)
+
+    def add(
+        action_id: str, title: str, group: str, run: Callable[[], None], icon: str, when: Callable[[], bool]
+    ) -> None:
+        registry.add(Action(action_id, title, group, run, icon, when))
+
+    has_pictures = _has_pictures(subjects)
+    add("ai.toggle", "Show or hide everything from models", MODELS, reading.toggle_ai, "eye", has_pictures)
+    add("ai.fill", "Fill or outline the segments", MODELS, fill, "fill", has_pictures)
+    add(
+        "ai.run",
+        "Run the first model that fits",
+        MODELS,
+        models.run_first,
+        "play",
+        lambda: models.state.can_run,
+    )
+    add(
+        "job.cancel",
+        "Cancel the running job",
+        MODELS,
+        jobs.cancel_running,
+        "close",
+        lambda: jobs.state.running is not None,
+    )
+    add(
+        "why.toggle",
+        "Why? Show or hide the heat map",
+        MODELS,
+        explanation.ask,
+        "why",
+        lambda: explanation.state.available,
+    )
+    add(
+        "why.blink",
+        "Blink the heat map",
+        MODELS,
+        explanation.toggle_blink,
+        "blink",
+        lambda: explanation.state.shown,
+    )
+    add("finding.next", "Next finding", FINDINGS, lambda: findings.step(1), "next", has_findings)
+    add("finding.previous", "Previous finding", FINDINGS, lambda: findings.step(-1), "previous", has_findings)
+    for verdict, title in (
+        (Verdict.ACCEPT, "Accept"),
+        (Verdict.REJECT, "Reject"),
+        (Verdict.UNSURE, "Unsure about"),
+    ):
+        run = _bound(findings.decide, verdict)
+        add(f"finding.{verdict.value}", f"{title} the finding", FINDINGS, run, verdict.value, has_findings)
+
+    def toggle_visible() -> None:
+        findings.toggle_visible(findings.state.selected)
+
+    add(
+        "finding.visible", "Show or hide the finding's segment", FINDINGS, toggle_visible, "eye", has_findings
+    )
+    add("edit.undo", "Undo the verdict", FINDINGS, findings.undo, "undo", lambda: findings.state.can_undo)
+    add("edit.redo", "Redo the verdict", FINDINGS, findings.redo, "redo", lambda: findings.state.can_redo)
+
+
+def _has_pictures(subjects: Subjects) -> Callable[[], bool]:
+    return lambda: subjects.session.summary is not None
+
+
+def _bound(function: Callable[..., None], argument: object) -> Callable[[], None]:
+    return lambda: function(argument)

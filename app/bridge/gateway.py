@@ -1,0 +1,234 @@
+"""The engine as the presenters see it: each method is one service call, on a worker thread.
+
+Services are imported when they are first called, never before the window is on screen: opening the library,
+reading DICOM and exporting bring heavy libraries that a start does not need.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.bridge.translation import audit_row, job_row, model_offer
+from app.presenters.ports import AuditCheck, AuditRow, ExportedRow, JobRow, ModelOffer, SliceSink
+from core.domain.errors import BugError
+from core.domain.explanation import Explanation
+from core.domain.progress import CancelToken, Progress
+from core.domain.result import Decision, ModelResult, Verdict
+from core.domain.segmentation import Segmentation
+from core.domain.study import ImportReport, PatientIdentity, SeriesSummary, StudySummary
+from core.domain.volume import Volume
+from core.jobs.messages import Event
+
+if TYPE_CHECKING:
+    from core.services.job_board import JobBoard
+
+    from core.services.engine import Engine
+
+SAMPLE_SEED = 7
+SAMPLE_KIND = "ct-thorax"
+
+
+class EngineGateway:
+    """Opens the engine on the database thread and calls its services.
+
+    Parameters
+    ----------
+    home : Path or None
+        The data folder; None for the default.
+    publish : callable
+        Takes engine events on any thread.
+    """
+
+    def __init__(self, home: Path | None, publish: Callable[[Event], None]) -> None:
+        self._home = home
+        self._publish = publish
+        self._engine: Engine | None = None
+        self._board: JobBoard | None = None
+        self._opened = threading.Event()
+        self._failed: BaseException | None = None
+        self._series_of_job: dict[str, tuple[str, str]] = {}
+
+    def open(self) -> tuple[str, ...]:
+        """Open engine and job board; returns what a person should be told. Called once, on the db thread."""
+        try:
+            from core.services.engine import open_engine
+
+            self._engine = open_engine(self._home, configure=_start_logging)
+            from core.services.job_board import JobBoard
+
+            self._board = JobBoard(self._engine)
+            self._board.subscribe(self._publish)
+        except BaseException as error:
+            self._failed = error
+            raise
+        finally:
+            self._opened.set()
+        return self._engine.notices
+
+    def close(self) -> None:
+        """Stop the worker and close the library; called on the db thread."""
+        if self._board is not None:
+            self._board.shutdown()
+        if self._engine is not None:
+            self._engine.close()
+
+    @property
+    def engine(self) -> Engine:
+        """The opened engine; waits for it on a worker thread."""
+        self._opened.wait()
+        if self._failed is not None:
+            raise self._failed
+        if self._engine is None:
+            raise BugError("app.engine_missing", "The library isn't open.", "Start the program again.")
+        return self._engine
+
+    @property
+    def board(self) -> JobBoard:
+        """The job board."""
+        self._opened.wait()
+        if self._board is None:
+            raise BugError("app.jobs_missing", "Models can't be run.", "Start the program again.")
+        return self._board
+
+    @property
+    def reader(self) -> str:
+        """Who is reading; empty until the engine is open. Doesn't block."""
+        return self._engine.actor if self._engine is not None else ""
+
+    def save_layout(self, layout: str, theme: str) -> None:
+        """Keep the window's layout and theme in the settings."""
+        settings = self.engine.settings.model_copy(update={"window_layout": layout, "theme": theme})
+        if settings != self.engine.settings:
+            self.engine.save_settings(settings)
+
+    def list_studies(self) -> tuple[list[StudySummary], Mapping[str, PatientIdentity]]:
+        """Return all studies and who the patients are."""
+        from core.services import list_studies
+
+        return list_studies.list_studies(self.engine), list_studies.identities(self.engine)
+
+    def thumbnail(self, series_key: str) -> NDArray[np.uint8] | None:
+        """Return a small picture of a series."""
+        from core.services import list_studies
+
+        return list_studies.thumbnail(self.engine, series_key)
+
+    def import_paths(self, paths: Sequence[Path], progress: Progress, cancel: CancelToken) -> ImportReport:
+        """Link files into the library."""
+        from core.services import import_study
+
+        return import_study.import_paths(self.engine, paths, mode="link", progress=progress, cancel=cancel)
+
+    def import_sample(self, progress: Progress, cancel: CancelToken) -> ImportReport:
+        """Make the sample in the work folder and copy it into the library, since the work folder is emptied."""
+        from core.services import import_study, make_phantom
+
+        progress("drawing anatomy", 0.0)
+        folder = self.engine.paths.temp / "instances" / "sample"
+        make_phantom.make_phantom(SAMPLE_KIND, folder, seed=SAMPLE_SEED)
+        cancel.raise_if_cancelled()
+        images = folder / "images" if (folder / "images").is_dir() else folder
+        return import_study.import_paths(self.engine, [images], mode="copy", progress=progress, cancel=cancel)
+
+    def load_volume(
+        self, series_key: str, progress: Progress, cancel: CancelToken, on_slice: SliceSink
+    ) -> Volume:
+        """Read the voxels of a series."""
+        from core.services import load_volume
+
+        return load_volume.load_volume(
+            self.engine, series_key, progress=progress, cancel=cancel, on_slice=on_slice
+        )
+
+    def results_for(self, series_key: str) -> list[ModelResult]:
+        """Return the results of a series."""
+        from core.services import results
+
+        return results.results_for(self.engine, series_key)
+
+    def load_segmentation(self, result_id: str) -> Segmentation | None:
+        """Return a result's label map."""
+        from core.services import results
+
+        return results.load_segmentation(self.engine, result_id)
+
+    def load_explanations(self, result_id: str) -> list[Explanation]:
+        """Return a result's heat maps."""
+        from core.services import results
+
+        return results.load_explanations(self.engine, result_id)
+
+    def decisions_for(self, result_id: str) -> Mapping[str, Decision]:
+        """Return the standing verdicts of a result."""
+        from core.services import results
+
+        return results.decisions_for(self.engine, result_id)
+
+    def record_decision(self, result_id: str, finding_id: str, verdict: Verdict, reason: str) -> Decision:
+        """Commit a verdict."""
+        from core.services import record_decision
+
+        return record_decision.record_decision(self.engine, result_id, finding_id, verdict, reason)[0]
+
+    def list_models(self, summary: SeriesSummary) -> list[ModelOffer]:
+        """Return the catalogue with what fits the series."""
+        from core.services import list_models
+
+        return [model_offer(entry) for entry in list_models.list_models(self.engine, summary.key)]
+
+    def submit_run(self, model_id: str, series_key: str, volume: Volume | None) -> str:
+        """Queue a run."""
+        job_id = self.board.submit_run(model_id, series_key, self.engine.settings.device, volume=volume)
+        self._series_of_job[job_id] = (series_key, model_id)
+        return job_id
+
+    def submit_explain(self, result_id: str, method: str, class_label: str, volume: Volume | None) -> str:
+        """Queue an explanation."""
+        return self.board.submit_explain(result_id, method, class_label, volume=volume)
+
+    def cancel_job(self, job_id: str) -> None:
+        """Ask a job to stop."""
+        self.board.cancel(job_id)
+
+    def retry_job(self, job_id: str) -> None:
+        """Queue a job again."""
+        self.board.retry(job_id)
+
+    def jobs(self) -> list[JobRow]:
+        """Return the jobs, newest first."""
+        return [job_row(view, self._series_of_job) for view in self.board.jobs()]
+
+    def export(self, result_id: str, kinds: Sequence[str], out: Path) -> list[ExportedRow]:
+        """Write a result to a folder, verified."""
+        from core.services import export_result
+
+        files = export_result.export_result(self.engine, result_id, kinds, out)
+        return [ExportedRow(file.kind, file.path, file.verified) for file in files]
+
+    def audit_events(self, limit: int) -> list[AuditRow]:
+        """Return the newest events first."""
+        from core.services import verify_audit
+
+        records = verify_audit.list_events(self.engine, limit=limit, newest_first=True)
+        return [audit_row(record) for record in records]
+
+    def verify_audit(self) -> AuditCheck:
+        """Check the whole hash chain."""
+        from core.services import verify_audit
+
+        outcome = verify_audit.verify(self.engine)
+        return AuditCheck(outcome.events, outcome.ok, outcome.first_bad_seq)
+
+
+def _start_logging(paths: object) -> None:
+    from core.config.logs import configure_logging
+    from core.config.paths import Paths
+
+    if isinstance(paths, Paths):
+        configure_logging(paths)

@@ -1,0 +1,156 @@
+"""The models that fit the open series: run one, follow it, cancel it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.presenters.notices import NoticesPresenter
+from app.presenters.ports import (
+    JOB_ACTIVE,
+    JobRow,
+    ModelOffer,
+    Presenter,
+    ReviewEngine,
+    Tasks,
+    seconds_in_words,
+)
+from core.domain.errors import AppError
+from core.domain.study import SeriesSummary
+from core.domain.volume import Volume
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model that may be run; ``job`` is its unfinished job on the open series, if any."""
+
+    id: str
+    title: str
+    version: str
+    detail: str
+    verified: bool
+    job: JobRow | None = None
+
+
+@dataclass(frozen=True)
+class ModelsState:
+    """What the models panel shows. ``others`` are models that don't fit, each with its reason."""
+
+    rows: tuple[ModelRow, ...] = ()
+    others: tuple[tuple[str, str], ...] = ()
+    message: str = "Open a series to see which models fit it."
+    can_run: bool = False
+
+
+class ModelsPresenter(Presenter[ModelsState]):
+    """Asks which models fit, submits runs, shows their progress."""
+
+    def __init__(self, engine: ReviewEngine, tasks: Tasks, notices: NoticesPresenter) -> None:
+        super().__init__(ModelsState())
+        self._engine = engine
+        self._tasks = tasks
+        self._notices = notices
+        self._summary: SeriesSummary | None = None
+        self._volume: Volume | None = None
+        self._offers: list[ModelOffer] = []
+        self._jobs: tuple[JobRow, ...] = ()
+        self._starting: set[str] = set()
+        self._generation = 0
+
+    def offer(self, model_id: str) -> ModelOffer | None:
+        """Return what is known about a model of the last catalogue."""
+        return next((offer for offer in self._offers if offer.id == model_id), None)
+
+    def clear(self) -> None:
+        """Forget the series."""
+        self._generation += 1
+        self._summary = None
+        self._volume = None
+        self._offers = []
+        self._publish(ModelsState())
+
+    def set_series(self, summary: SeriesSummary) -> None:
+        """Ask which models fit a series."""
+        self._generation += 1
+        generation = self._generation
+        self._summary = summary
+        self._volume = None
+        self._offers = []
+        self._publish(ModelsState(message="Looking which models fit…"))
+
+        def done(offers: list[ModelOffer]) -> None:
+            if generation == self._generation:
+                self._offers = offers
+                self._rebuild()
+
+        def failed(error: AppError) -> None:
+            if generation == self._generation:
+                self._publish(ModelsState(message=error.user_message))
+                self._notices.report(error)
+
+        self._tasks.io(lambda: self._engine.list_models(summary), done, failed)
+
+    def set_volume(self, volume: Volume) -> None:
+        """Take the voxels; running needs them."""
+        self._volume = volume
+        self._rebuild()
+
+    def set_jobs(self, jobs: tuple[JobRow, ...]) -> None:
+        """Take the present jobs."""
+        self._jobs = jobs
+        if self._summary is not None and self._offers:
+            self._rebuild()
+
+    def run(self, model_id: str) -> None:
+        """Run a model on the open series; the picture stays usable meanwhile."""
+        offer = self.offer(model_id)
+        if self._summary is None or self._volume is None or offer is None or not offer.fits:
+            return
+        if model_id in self._starting or self._job_of(model_id) is not None:
+            return
+        self._starting.add(model_id)
+        key, volume = self._summary.key, self._volume
+
+        def done(_: str) -> None:
+            self._starting.discard(model_id)
+
+        def failed(error: AppError) -> None:
+            self._starting.discard(model_id)
+            self._notices.report(error)
+
+        self._tasks.io(lambda: self._engine.submit_run(model_id, key, volume), done, failed)
+
+    def run_first(self) -> None:
+        """Run the first model that fits."""
+        if self.state.rows:
+            self.run(self.state.rows[0].id)
+
+    def _job_of(self, model_id: str) -> JobRow | None:
+        key = self._summary.key if self._summary else ""
+        for job in self._jobs:
+            if (
+                job.state in JOB_ACTIVE
+                and job.kind == "run"
+                and job.model_id == model_id
+                and job.series_key == key
+            ):
+                return job
+        return None
+
+    def _rebuild(self) -> None:
+        fitting = [offer for offer in self._offers if offer.fits]
+        rows = tuple(self._row(offer) for offer in fitting)
+        others = tuple((f"{o.title} {o.version}".strip(), o.why) for o in self._offers if not o.fits)
+        self._publish(ModelsState(rows, others, self._message(bool(rows)), self._volume is not None))
+
+    def _message(self, any_fits: bool) -> str:
+        if any_fits:
+            return ""
+        if not self._offers:
+            return "No models are installed. Add one with “overread models add”."
+        return "No installed model fits this series."
+
+    def _row(self, offer: ModelOffer) -> ModelRow:
+        parts = ["fits", seconds_in_words(offer.estimate_s), offer.licence]
+        detail = " · ".join(part for part in parts if part)
+        signed = offer.verified == "signed"
+        return ModelRow(offer.id, offer.title, offer.version, detail, signed, self._job_of(offer.id))

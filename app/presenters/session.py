@@ -1,0 +1,158 @@
+"""One reading: from the chosen series to voxels, results, models; nothing of an earlier series is ever drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.presenters.explanation import ExplanationPresenter
+from app.presenters.exporting import ExportPresenter
+from app.presenters.findings import FindingsPresenter
+from app.presenters.models import ModelsPresenter
+from app.presenters.notices import NoticesPresenter
+from app.presenters.ports import JobRow, ReadingPort, ReviewEngine, Tasks
+from app.presenters.status import StatusPresenter
+from core.domain.errors import AppError
+from core.domain.geometry import VolumeGeometry
+from core.domain.progress import CancelToken
+from core.domain.result import ModelResult
+from core.domain.study import SeriesSummary
+from core.domain.volume import Volume
+
+
+@dataclass(frozen=True)
+class Panels:
+    """The presenters that follow the open series."""
+
+    reading: ReadingPort
+    findings: FindingsPresenter
+    models: ModelsPresenter
+    explanation: ExplanationPresenter
+    export: ExportPresenter
+    status: StatusPresenter
+    notices: NoticesPresenter
+
+
+class SessionPresenter:
+    """Opens series. Each opening has a generation number; what answers with an older one is dropped."""
+
+    def __init__(self, engine: ReviewEngine, tasks: Tasks, panels: Panels) -> None:
+        self._engine = engine
+        self._tasks = tasks
+        self._panels = panels
+        self._summary: SeriesSummary | None = None
+        self._generation = 0
+        self._cancel = CancelToken()
+        self.opened: Callable[[SeriesSummary], None] = lambda _: None
+        self.undecided: Callable[[str, int], None] = lambda _uid, _n: None
+        panels.findings.result_shown = self._on_result_shown
+        panels.findings.decided = self._on_decided
+
+    @property
+    def summary(self) -> SeriesSummary | None:
+        """The open series."""
+        return self._summary
+
+    def open_series(self, summary: SeriesSummary) -> None:
+        """Show a series: slices as they arrive, then the volume, its results and the models that fit."""
+        if self._summary is not None and summary.key == self._summary.key:
+            return
+        self._begin(summary)
+        generation, cancel, key = self._generation, self._cancel, summary.key
+
+        def progress(phase: str, fraction: float) -> None:
+            self._post(
+                generation, lambda: self._panels.status.set_task("load", f"Loading · {phase}", fraction)
+            )
+
+        def on_slice(k: int, geometry: VolumeGeometry, pixels: np.ndarray) -> None:
+            self._post(generation, lambda: self._panels.reading.show_slice(generation, k, geometry, pixels))
+
+        def work() -> Volume:
+            return self._engine.load_volume(key, progress, cancel, on_slice)
+
+        self._tasks.io(
+            work,
+            lambda volume: self._if_current(generation, lambda: self._on_volume(volume)),
+            lambda error: self._if_current(generation, lambda: self._on_load_failed(error)),
+        )
+        self.reload_results()
+
+    def _begin(self, summary: SeriesSummary) -> None:
+        self._cancel.cancel()
+        self._cancel = CancelToken()
+        self._generation += 1
+        self._summary = summary
+        panels = self._panels
+        panels.findings.clear("Looking for results…")
+        panels.explanation.set_volume(None)
+        panels.reading.begin_series(summary, self._generation)
+        panels.models.set_series(summary)
+        panels.status.set_series(summary)
+        panels.status.set_task("load", "Loading", 0.0)
+        self.opened(summary)
+
+    def _post(self, generation: int, call: Callable[[], None]) -> None:
+        self._tasks.post(lambda: self._if_current(generation, call))
+
+    def _if_current(self, generation: int, call: Callable[[], None]) -> None:
+        if generation == self._generation:
+            call()
+
+    def _on_volume(self, volume: Volume) -> None:
+        self._panels.status.end_task("load")
+        self._panels.reading.show_volume(volume, self._generation)
+        self._panels.findings.redraw_overlays()
+        self._panels.explanation.redraw_map()
+        self._panels.models.set_volume(volume)
+        self._panels.explanation.set_volume(volume)
+
+    def _on_load_failed(self, error: AppError) -> None:
+        self._panels.status.end_task("load")
+        self._panels.reading.fail(
+            "The series can't be shown", error.user_message, error.remedy, self._generation
+        )
+        self._panels.notices.report(error)
+
+    def cancel_loading(self) -> None:
+        """Stop reading the voxels of the open series."""
+        self._cancel.cancel()
+
+    def reload_results(self, select: str = "") -> None:
+        """Read the results of the open series again and show one of them."""
+        if self._summary is None:
+            return
+        generation, key = self._generation, self._summary.key
+        self._tasks.io(
+            lambda: self._engine.results_for(key),
+            lambda found: self._if_current(
+                generation, lambda: self._panels.findings.set_results(found, select)
+            ),
+            lambda error: self._if_current(generation, lambda: self._panels.notices.report(error)),
+        )
+
+    def on_job_finished(self, job: JobRow) -> None:
+        """Show a new result if it belongs to the open series; else it waits as a badge."""
+        if job.kind != "run":
+            return
+        if self._summary is not None and job.series_key == self._summary.key:
+            self.reload_results(job.result_id)
+        else:
+            self._panels.notices.say(
+                "info", f"{job.title}: the result is ready.", "Open the study to read it."
+            )
+
+    def _on_result_shown(self, result: ModelResult | None) -> None:
+        offer = self._panels.models.offer(result.model.id) if result is not None else None
+        self._panels.explanation.set_result(result, offer)
+        self._panels.export.set_result(result)
+        self._count()
+
+    def _on_decided(self, _: ModelResult) -> None:
+        self._count()
+
+    def _count(self) -> None:
+        if self._summary is not None:
+            self.undecided(self._summary.study_uid, 1 if self._panels.findings.state.undecided else 0)

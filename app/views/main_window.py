@@ -1,0 +1,281 @@
+"""The main window: worklist at the left, pictures in the middle, findings and models at the right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PySide6.QtCore import QByteArray, QEvent, QObject, Qt, QTimer, Signal
+from PySide6.QtGui import (
+    QAction,
+    QCloseEvent,
+    QDragEnterEvent,
+    QDropEvent,
+    QKeyEvent,
+    QKeySequence,
+    QPaintEvent,
+    QResizeEvent,
+)
+from PySide6.QtWidgets import QApplication, QFileDialog, QMainWindow, QSplitter, QTabWidget, QWidget
+
+from app.actions.action import Action, ActionRegistry
+from app.presenters.palette import PalettePresenter
+from app.views.theme import Theme
+from app.views.widgets.controls import column, panel
+from app.views.widgets.overlay import CheatSheet, PaletteOverlay
+
+_RIGHT_STRETCH = (5, 4, 0, 0)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The widgets that the window arranges."""
+
+    top_bar: QWidget
+    status_bar: QWidget
+    worklist: QWidget
+    notices: QWidget
+    reading: QWidget
+    right: tuple[QWidget, ...]
+    jobs: QWidget
+    audit: QWidget
+
+
+class MainWindow(QMainWindow):
+    """Arranges the parts, binds the keys, takes drops. It knows no engine."""
+
+    first_painted = Signal()
+
+    def __init__(
+        self,
+        theme: Theme,
+        registry: ActionRegistry,
+        palette: PalettePresenter,
+        parts: Parts,
+        take_files: Callable[[list[Path]], None],
+    ) -> None:
+        super().__init__()
+        self._theme = theme
+        self._registry = registry
+        self._palette_presenter = palette
+        self._parts = parts
+        self._take_files = take_files
+        self._painted = False
+        self._dialog: QFileDialog | None = None
+        self.on_close: Callable[[], None] = lambda: None
+        self.setWindowTitle("Overread")
+        self.setAcceptDrops(True)
+        self.resize(1440, 900)
+        self.setMinimumSize(960, 600)
+        self._arrange()
+        self.palette_overlay = PaletteOverlay(palette, self)
+        self.cheat_sheet = CheatSheet(registry, self)
+        self._bind_keys()
+        parts.reading.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        parts.reading.installEventFilter(self)
+
+    # -- arrangement -------------------------------------------------------------------------------
+
+    def _arrange(self) -> None:
+        theme, parts = self._theme, self._parts
+        left = column(parts.worklist, parts.notices, gap=0)
+        left.setStretch(0, 1)
+        self.left_panel = panel("leftPanel", left)
+        right = column(*parts.right, gap=0)
+        for place, stretch in enumerate(_RIGHT_STRETCH[: len(parts.right)]):
+            right.setStretch(place, stretch)
+        self.right_panel = panel("rightPanel", right)
+        self.bottom_panel = QTabWidget()
+        self.bottom_panel.setObjectName("bottomPanel")
+        self.bottom_panel.setDocumentMode(True)
+        self.bottom_panel.addTab(parts.jobs, "Jobs")
+        self.bottom_panel.addTab(parts.audit, "Audit")
+        self.bottom_panel.hide()
+        self.middle = _splitter(Qt.Orientation.Vertical, parts.reading, self.bottom_panel)
+        self.middle.setSizes([2000, theme.size("bottom_panel")])
+        self.across = _splitter(Qt.Orientation.Horizontal, self.left_panel, self.middle, self.right_panel)
+        self.across.setSizes([theme.size("left_panel"), 2000, theme.size("right_panel")])
+        for side in (self.left_panel, self.right_panel):
+            side.setMinimumWidth(theme.size("panel_min"))
+        self.right_panel.setMinimumWidth(theme.size("panel_min") + 72)
+        central = QWidget()
+        layout = column(parts.top_bar, self.across, parts.status_bar, gap=0)
+        layout.setStretch(1, 1)
+        central.setLayout(layout)
+        self.setCentralWidget(central)
+
+    def toggle_panel(self, side: QWidget) -> None:
+        """Fold or unfold a side panel; it keeps its width."""
+        side.setVisible(side.isHidden())
+
+    def show_tab(self, number: int) -> None:
+        """Open the bottom panel on a tab, or close it when that tab is open."""
+        if not self.bottom_panel.isHidden() and self.bottom_panel.currentIndex() == number:
+            self.bottom_panel.hide()
+            return
+        self.bottom_panel.setCurrentIndex(number)
+        self.bottom_panel.show()
+
+    def toggle_full_screen(self) -> None:
+        """Enter or leave full screen."""
+        self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
+
+    def apply_theme(self, theme: Theme) -> None:
+        """Draw everything with another theme."""
+        self._theme = theme
+        application = QApplication.instance()
+        if isinstance(application, QApplication):
+            application.setStyleSheet(theme.stylesheet())
+        for widget in self.findChildren(QWidget):
+            setter = getattr(widget, "set_theme", None)
+            if callable(setter):
+                setter(theme)
+
+    # -- keys --------------------------------------------------------------------------------------
+
+    def _bind_keys(self) -> None:
+        for action in self._registry:
+            keys = self._registry.keys_of(action.id)
+            if keys:
+                self._bind(action, keys)
+
+    def _bind(self, action: Action, keys: tuple[str, ...]) -> None:
+        bound = QAction(action.title, self)
+        bound.setObjectName(action.id)
+        bound.setShortcuts([QKeySequence(key) for key in keys])
+        bound.triggered.connect(lambda: self._registry.trigger(action.id))
+        if action.scope == "reading":
+            bound.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            self._parts.reading.addAction(bound)
+        else:
+            bound.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
+            self.addAction(bound)
+
+    hold_overlays: Callable[[bool], None] = staticmethod(lambda _: None)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """While Space is held on the pictures, nothing covers them."""
+        if isinstance(event, QKeyEvent) and event.key() == Qt.Key.Key_Space and not event.isAutoRepeat():
+            if event.type() == QEvent.Type.KeyPress:
+                self.hold_overlays(True)
+                return True
+            if event.type() == QEvent.Type.KeyRelease:
+                self.hold_overlays(False)
+                return True
+        if event.type() == QEvent.Type.FocusOut and watched is self._parts.reading:
+            self.hold_overlays(False)
+        return super().eventFilter(watched, event)
+
+    def leave(self) -> None:
+        """Esc: close what floats, else go back to the pictures. Nothing is ever lost by it."""
+        if not self.palette_overlay.isHidden():
+            self._palette_presenter.close()
+        elif not self.cheat_sheet.isHidden():
+            self.cheat_sheet.close_sheet()
+        else:
+            self._parts.reading.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+    # -- files -------------------------------------------------------------------------------------
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if any(url.isLocalFile() for url in event.mimeData().urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        files = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        event.acceptProposedAction()
+        # The drag's source waits until this returns.
+        QTimer.singleShot(0, lambda: self._take_files(files))
+
+    def ask_for_files(self) -> None:
+        """Show the open dialog beside the window; it blocks nothing."""
+        self._show_dialog("Open files", QFileDialog.FileMode.ExistingFiles, self._take_files)
+
+    def ask_for_folder(self, title: str, take: Callable[[Path], None]) -> None:
+        """Show a dialog for a folder; it blocks nothing."""
+        self._show_dialog(title, QFileDialog.FileMode.Directory, lambda paths: take(paths[0]))
+
+    def _show_dialog(
+        self, title: str, mode: QFileDialog.FileMode, take: Callable[[list[Path]], None]
+    ) -> None:
+        if self._dialog is not None:
+            self._dialog.raise_()
+            return
+        dialog = QFileDialog(self, title)
+        dialog.setFileMode(mode)
+        dialog.setModal(False)
+        dialog.filesSelected.connect(lambda files: take([Path(file) for file in files]) if files else None)
+        dialog.finished.connect(self._on_dialog_finished)
+        self._dialog = dialog
+        dialog.show()
+
+    def _on_dialog_finished(self) -> None:
+        if self._dialog is not None:
+            self._dialog.deleteLater()
+            self._dialog = None
+
+    # -- layout memory -----------------------------------------------------------------------------
+
+    def layout_state(self) -> str:
+        """Return place, size and panels as JSON."""
+        encoded = bytes(self.saveGeometry().toBase64().data()).decode("ascii")
+        document = {
+            "geometry": encoded,
+            "across": self.across.sizes(),
+            "middle": self.middle.sizes(),
+            "left": not self.left_panel.isHidden(),
+            "right": not self.right_panel.isHidden(),
+            "bottom": not self.bottom_panel.isHidden(),
+        }
+        return json.dumps(document)
+
+    def restore_layout(self, text: str) -> None:
+        """Take a state of ``layout_state``; one that can't be understood is ignored."""
+        try:
+            document = json.loads(text)
+            geometry = QByteArray.fromBase64(document["geometry"].encode("ascii"))
+            across, middle = [int(n) for n in document["across"]], [int(n) for n in document["middle"]]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return
+        self.restoreGeometry(geometry)
+        self.left_panel.setVisible(bool(document.get("left", True)))
+        self.right_panel.setVisible(bool(document.get("right", True)))
+        self.bottom_panel.setVisible(bool(document.get("bottom", False)))
+        if len(across) == 3 and across[1] > 0:
+            self.across.setSizes(across)
+        if len(middle) == 2 and middle[0] > 0:
+            self.middle.setSizes(middle)
+
+    # -- events ------------------------------------------------------------------------------------
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        super().paintEvent(event)
+        if not self._painted:
+            self._painted = True
+            # Queued, so that it is sent when the first frame is out and the event loop is idle.
+            QTimer.singleShot(0, self.first_painted.emit)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if not self.palette_overlay.isHidden():
+            self.palette_overlay.place()
+        if not self.cheat_sheet.isHidden():
+            self.cheat_sheet.place()
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        self.on_close()
+        super().closeEvent(event)
+
+
+def _splitter(orientation: Qt.Orientation, *widgets: QWidget) -> QSplitter:
+    splitter = QSplitter(orientation)
+    splitter.setChildrenCollapsible(False)
+    splitter.setHandleWidth(1)
+    for place, widget in enumerate(widgets):
+        splitter.addWidget(widget)
+        splitter.setStretchFactor(place, 0)
+    main = 0 if orientation is Qt.Orientation.Vertical else 1
+    splitter.setStretchFactor(main, 1)
+    return splitter

@@ -1,0 +1,1 @@
+"""The models that fit the open series."""

@@ -1,0 +1,77 @@
+"""The line at the bottom: what runs, and whether geometry, pixels and audit may be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QSize
+from PySide6.QtWidgets import QFrame, QProgressBar
+
+from app.presenters.status import DISCLAIMER, Badge, StatusState
+from app.views.theme import Theme
+from app.views.widgets.controls import ElidedLabel, IconButton, Label, row
+
+_ROLES = {"none": "dim", "verified": "verified", "caution": "caution", "danger": "danger"}
+
+
+class StatusBar(QFrame):
+    """28 px; ``cancel`` is called with what is to be cancelled (``import``, ``load``, ``job``)."""
+
+    def __init__(self, theme: Theme, cancel: Callable[[str], None], *buttons: IconButton) -> None:
+        super().__init__()
+        self.setObjectName("statusBar")
+        self.setFixedHeight(theme.size("status_bar"))
+        self._cancels = ""
+        self._activity = ElidedLabel("", "dim")
+        self._progress = QProgressBar()
+        self._progress.setTextVisible(False)
+        self._progress.setRange(0, 1000)
+        self._progress.setFixedWidth(120)
+        self._stop = IconButton(theme, "close", "Cancel (Ctrl+.)", compact=True)
+        self._stop.clicked.connect(lambda: cancel(self._cancels))
+        self._geometry, self._lossy, self._audit = Label(), Label(), Label()
+        self._device = Label("CPU", "dim")
+        self._device.setToolTip("Models run on this device")
+        disclaimer = Label(DISCLAIMER, "faint")
+        disclaimer.setToolTip("For research and review support only. Not a medical device.")
+        layout = row(
+            self._activity,
+            self._progress,
+            self._stop,
+            *buttons,
+            disclaimer,
+            self._geometry,
+            self._lossy,
+            self._audit,
+            self._device,
+            gap=12,
+            margins=(12, 0, 12, 0),
+        )
+        layout.setStretch(0, 1)
+        self.setLayout(layout)
+        self.show_state(StatusState())
+
+    def sizeHint(self) -> QSize:
+        return QSize(0, self.height())
+
+    def show_state(self, state: StatusState) -> None:
+        """Draw the state."""
+        busy = bool(state.activity)
+        self._cancels = state.cancels
+        self._activity.setText(state.activity or "Ready")
+        self._progress.setVisible(busy)
+        self._progress.setValue(round(state.fraction * 1000))
+        self._stop.setVisible(busy and state.cancels != "export")
+        for label, badge in (
+            (self._geometry, state.geometry),
+            (self._lossy, state.lossy),
+            (self._audit, state.audit),
+        ):
+            _draw(label, badge)
+        self._device.setText(state.device)
+
+
+def _draw(label: Label, badge: Badge) -> None:
+    label.setText(badge.text)
+    label.setToolTip(badge.explanation)
+    label.set_role(_ROLES[badge.level])
