@@ -39,6 +39,7 @@ from core.render.heat import HeatColors, HeatStyle
 from core.render.palette import Rgb, safe_colors
 from core.render.placement import Camera, zoom_about
 from core.render.presets import Preset, PresetGroup, initial_window, presets_for
+from core.render.scene_presets import SEGMENTS_ONLY, presets_of
 from core.render.series import DisplaySeries, require_same_grid
 
 EMPTY = Notice("No study open", "Drop a study here or press Ctrl+O.")
@@ -383,6 +384,15 @@ class ReadingPresenter:
         """Build the 3-D view, with a preset of ``core.render.scene``."""
         chosen = self._intent.scene_preset if preset is None else preset
         self._change(scene_wanted=True, scene_preset=chosen)
+
+    def scene_presets(self) -> tuple[tuple[str, str], ...]:
+        """Identifier and title of each way to show the series in 3-D."""
+        if self._loaded is None:
+            return ()
+        found = [(p.id, p.title) for p in presets_of(self._loaded.series.volume)]
+        if self._loaded.segmentation is not None and not self._loaded.result_refused:
+            found.insert(0, (SEGMENTS_ONLY, "Segments"))
+        return tuple(found)
 
     # -- overlays ----------------------------------------------------------------------------------
 

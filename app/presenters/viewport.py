@@ -27,6 +27,7 @@ from core.render.heat import draw_heat
 from core.render.overlay import OverlayStyle
 from core.render.palette import Rgb
 from core.render.planes import Plane, PlaneGrid
+from core.render.scene_presets import SEGMENTS_ONLY, default_preset, presets_of
 from core.render.series import DisplaySeries
 
 
@@ -111,7 +112,7 @@ def resolve_scene(loaded: Loaded | None, intent: ReadingIntent) -> SceneState:
         key=(loaded.generation, loaded.revision if not waiting else -1, loaded.layer_revision),
         wanted=intent.scene_wanted and not waiting,
         active=intent.active is Slot.SCENE,
-        preset=intent.scene_preset,
+        preset=_scene_preset(loaded, intent, shown),
         hidden=intent.hidden_segments,
         show_segments=shown,
         notice=Notice(
@@ -122,6 +123,16 @@ def resolve_scene(loaded: Loaded | None, intent: ReadingIntent) -> SceneState:
         segmentation=segmentation,
         colors=loaded.colors,
     )
+
+
+def _scene_preset(loaded: Loaded, intent: ReadingIntent, segments_shown: bool) -> str:
+    """The chosen preset if it suits the series, else segments where there are any, else the usual one."""
+    volume = loaded.series.volume
+    if intent.scene_preset == SEGMENTS_ONLY and segments_shown:
+        return SEGMENTS_ONLY
+    if intent.scene_preset in {p.id for p in presets_of(volume)}:
+        return intent.scene_preset
+    return SEGMENTS_ONLY if segments_shown else default_preset(volume)
 
 
 def _linked(intent: ReadingIntent) -> bool:

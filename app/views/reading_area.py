@@ -9,9 +9,9 @@ from PySide6.QtWidgets import QGridLayout, QSizePolicy, QStackedLayout, QWidget
 from app.presenters.reading import ReadingPresenter
 from app.presenters.reading_state import LayoutState, Notice, SceneState, Slot, ViewportState
 from app.views.theme import Theme
-from app.views.viewport.annotate import Annotator
-from app.views.viewport.menu import viewport_menu
+from app.views.viewport.menu import scene_menu, viewport_menu
 from app.views.viewport.slice_view import SliceView
+from app.views.viewport_text import draw_notice
 from app.views.volume3d.scene_view import SceneView
 
 #: A blinking heat map is shown and hidden for this long.
@@ -43,6 +43,12 @@ class ReadingArea(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMinimumSize(320, 240)
         presenter.attach(self)
+
+    def shutdown(self) -> None:
+        """Stop the blinking and the 3-D thread; to be called before the window goes."""
+        self._blinker.stop()
+        if self._scene is not None:
+            self._scene.shutdown()
 
     def viewport(self, slot: Slot) -> QWidget:
         """Return the widget of a slot, made if need be."""
@@ -108,7 +114,8 @@ class ReadingArea(QWidget):
         return self._scene
 
     def _show_menu(self, slot: Slot, at: QPoint) -> None:
-        menu = viewport_menu(self._presenter, self.viewport(slot))
+        build = scene_menu if slot is Slot.SCENE else viewport_menu
+        menu = build(self._presenter, self.viewport(slot))
         menu.aboutToHide.connect(menu.deleteLater)
         menu.popup(at)
 
@@ -119,7 +126,6 @@ class NoticeView(QWidget):
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._theme = theme
-        self._annotator = Annotator(theme)
         self._notice = Notice("")
 
     def set_notice(self, notice: Notice) -> None:
@@ -139,5 +145,5 @@ class NoticeView(QWidget):
         }.get(self._notice.tone, ("drop", "text_faint"))
         pixmap = self._theme.pixmap(name, token, size, self.devicePixelRatioF())
         painter.drawPixmap(round(area.center().x() - size / 2), round(area.center().y() - size * 2.2), pixmap)
-        self._annotator.notice(painter, self._notice, area)
+        draw_notice(painter, self._theme, self._notice, area)
         painter.end()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from PySide6.QtCore import QLineF, QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPen
+from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPen
 
-from app.presenters.reading_state import Crosshair, Notice, ViewportState
+from app.presenters.reading_state import Crosshair, ViewportState
 from app.views.theme import Theme
+from app.views.viewport_text import draw_edge, draw_notice, draw_text
 from core.render.annotations import Badge
 from core.render.heat import HeatStyle, color_ramp
 from core.render.placement import Placement, scale_bar
@@ -31,8 +32,6 @@ class Annotator:
         self._theme = theme
         self._text_font = theme.font("font_base")
         self._small_font = theme.font("font_small")
-        self._letter_font = theme.font("font_title", QFont.Weight.DemiBold)
-        self._title_font = theme.font("font_title", QFont.Weight.DemiBold)
 
     def draw(
         self, painter: QPainter, state: ViewportState, placement: Placement, area: QRectF, readout: str
@@ -54,36 +53,8 @@ class Annotator:
             self._legend(painter, state.heat.style, area)
         self._badges(painter, state.badges, area)
         if state.notice is not None:
-            self.notice(painter, state.notice, area)
-        self.edge(painter, plane_token(state.slot.plane), state.active, area)
-
-    def edge(self, painter: QPainter, token: str, active: bool, area: QRectF) -> None:
-        """Draw the thin edge in the plane's colour, brighter on the active viewport."""
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
-        width = 2.0 if active else 1.0
-        painter.setPen(QPen(self._theme.qcolor(token, 255 if active else 120), width))
-        painter.setBrush(Qt.BrushStyle.NoBrush)
-        inset = width / 2
-        painter.drawRect(area.adjusted(inset, inset, -inset, -inset))
-
-    def notice(self, painter: QPainter, notice: Notice, area: QRectF) -> None:
-        """Write a message in the middle: what, why, what to do."""
-        lines = [(notice.title, self._title_font, 255), (notice.detail, self._text_font, 190)]
-        lines.append((notice.remedy, self._text_font, 190))
-        width = min(area.width() - 2 * self._theme.size("wide"), 480.0)
-        flags = Qt.AlignmentFlag.AlignHCenter | Qt.TextFlag.TextWordWrap
-        boxes = []
-        for text, font, alpha in lines:
-            if text:
-                bounds = QFontMetricsF(font).boundingRect(QRectF(0, 0, width, 1e4), int(flags), text)
-                boxes.append((text, font, alpha, bounds.height()))
-        gap = float(self._theme.size("gap"))
-        y = area.center().y() - (sum(b[3] for b in boxes) + gap * (len(boxes) - 1)) / 2
-        for text, font, alpha, height in boxes:
-            painter.setFont(font)
-            painter.setPen(self._theme.qcolor("overlay_text", alpha))
-            painter.drawText(QRectF(area.center().x() - width / 2, y, width, height + 1), int(flags), text)
-            y += height + gap
+            draw_notice(painter, self._theme, state.notice, area)
+        draw_edge(painter, self._theme, plane_token(state.slot.plane), state.active, area)
 
     def _inner(self, area: QRectF) -> QRectF:
         pad = float(self._theme.size("pad"))
@@ -96,15 +67,10 @@ class Annotator:
         area: QRectF,
         flags: Qt.AlignmentFlag,
         token: str = "overlay_text",
-        font: QFont | None = None,
+        size: str = "font_base",
+        bold: bool = False,
     ) -> None:
-        """Write text with a dark outline on one side, so that it is read over lung and bone alike."""
-        painter.setFont(font or self._text_font)
-        painter.setPen(self._theme.qcolor("overlay_shadow", 220))
-        for dx, dy in ((1.0, 1.0), (-1.0, 0.0), (0.0, -1.0)):
-            painter.drawText(area.translated(dx, dy), int(flags), text)
-        painter.setPen(self._theme.qcolor(token))
-        painter.drawText(area, int(flags), text)
+        draw_text(painter, self._theme, text, area, flags, token, size, bold)
 
     def _corners(self, painter: QPainter, state: ViewportState, area: QRectF, readout: str) -> None:
         inner, align = self._inner(area), Qt.AlignmentFlag
@@ -115,7 +81,7 @@ class Annotator:
             inner,
             align.AlignLeft | align.AlignTop,
             plane_token(state.slot.plane),
-            self._small_font,
+            "font_small",
         )
         below = inner.adjusted(0, QFontMetricsF(self._small_font).height() + 2, 0, 0)
         lines = [rest] if rest else []
@@ -140,7 +106,7 @@ class Annotator:
             (letters.bottom, align.AlignHCenter | align.AlignBottom),
         ):
             if text:
-                self._text(painter, text, inner, where, font=self._letter_font)
+                self._text(painter, text, inner, where, size="font_title", bold=True)
 
     def _scale_bar(self, painter: QPainter, state: ViewportState, placement: Placement, area: QRectF) -> None:
         if state.grid is None or not state.calibrated:
@@ -162,7 +128,7 @@ class Annotator:
             80,
             QFontMetricsF(self._small_font).height(),
         )
-        self._text(painter, bar.label, label, Qt.AlignmentFlag.AlignRight, font=self._small_font)
+        self._text(painter, bar.label, label, Qt.AlignmentFlag.AlignRight, size="font_small")
 
     def _crosshair(self, painter: QPainter, cross: Crosshair, placement: Placement, area: QRectF) -> None:
         x, y = placement.to_viewport(cross.column, cross.row)
@@ -223,5 +189,5 @@ class Annotator:
                 f"{value:.2g}",
                 label,
                 Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter,
-                font=self._small_font,
+                size="font_small",
             )

@@ -35,6 +35,18 @@ def viewport_menu(presenter: ReadingPresenter, viewport: QWidget) -> QMenu:
     return menu
 
 
+def scene_menu(presenter: ReadingPresenter, viewport: QWidget) -> QMenu:
+    """Build the menu of the 3-D view: presets, layout, copy."""
+    menu = QMenu(viewport)
+    for identifier, title in presenter.scene_presets():
+        menu.addAction(title).triggered.connect(lambda _=False, name=identifier: presenter.want_scene(name))
+    menu.addSeparator()
+    _add_layouts(menu, presenter)
+    menu.addSeparator()
+    menu.addAction("Copy picture").triggered.connect(lambda _=False: copy_picture(viewport))
+    return menu
+
+
 def copy_picture(viewport: QWidget) -> None:
     """Put the viewport's picture, without patient identity, on the clipboard."""
     QGuiApplication.clipboard().setPixmap(viewport.grab())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from PySide6.QtCore import QEvent, QPoint, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QEnterEvent, QHelpEvent, QMouseEvent, QPainter, QPaintEvent, QWheelEvent
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
@@ -14,6 +12,7 @@ from app.views.theme import Theme
 from app.views.viewport.annotate import Annotator
 from app.views.viewport.base_picture import BasePicture
 from app.views.viewport.gestures import Drag, Gestures
+from app.views.viewport_text import draw_notice
 from core.render.placement import Placement, place
 
 _CURSORS = {
@@ -40,6 +39,7 @@ class SliceView(QWidget):
         super().__init__(parent)
         self._slot = slot
         self._presenter = presenter
+        self._theme = theme
         self._state = ViewportState(slot)
         self._readout = ""
         self._base = BasePicture(theme.qcolor("picture"))
@@ -89,7 +89,7 @@ class SliceView(QWidget):
         if placement is not None:
             self._annotator.draw(painter, self._state, placement, area, self._readout)
         elif self._state.notice is not None:
-            self._annotator.notice(painter, self._state.notice, area)
+            draw_notice(painter, self._theme, self._state.notice, area)
         painter.end()
         self.painted.emit()
 
@@ -154,6 +154,3 @@ class SliceView(QWidget):
         shape = _CURSORS[drag] if drag is not None else idle
         if self.cursor().shape() != shape:
             self.setCursor(shape)
-
-
-SliceViewFactory = Callable[[Slot], SliceView]
