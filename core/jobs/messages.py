@@ -37,7 +37,11 @@ class GridSpec:
 
 @dataclass(frozen=True)
 class VolumeSpec:
-    """What the worker needs of a Volume: voxels in shared memory, grid, modality, units, body part."""
+    """What the worker needs of a Volume: voxels in shared memory, grid, modality, units, body part.
+
+    ``windows`` are (centre, width) of the series' own grey scales, ``inverted`` is set for MONOCHROME1:
+    a model sees an image as a reader does.
+    """
 
     voxels: SharedArraySpec
     grid: GridSpec
@@ -46,16 +50,22 @@ class VolumeSpec:
     series_uid: str
     body_part: str = ""
     padding_value: float | None = None
+    inverted: bool = False
+    windows: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
 class RunModelTask:
-    """Run a bundle on a volume. ``labels_out`` is a block of the volume's shape that the worker fills."""
+    """Run a bundle on a volume. ``labels_out`` is a block of the volume's shape that the worker fills.
+
+    ``probe_folder`` is where the choice of an inference engine is remembered between processes.
+    """
 
     bundle_path: str
     volume: VolumeSpec
     device: str = "auto"
     labels_out: SharedArraySpec | None = None
+    probe_folder: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from core.domain.errors import BugError
 from core.domain.geometry import VolumeGeometry
 from core.domain.volume import Volume
+from core.domain.window import Window
 from core.jobs.messages import GridSpec, SharedArraySpec, VolumeSpec
 
 
@@ -46,6 +47,8 @@ def volume_spec_of(volume: Volume, voxels: SharedArraySpec) -> VolumeSpec:
         series_uid=volume.series_uid,
         body_part=volume.body_part,
         padding_value=None if padding is None or not math.isfinite(padding) else float(padding),
+        inverted=volume.inverted,
+        windows=tuple((float(w.center), float(w.width)) for w in volume.windows),
     )
 
 
@@ -59,4 +62,6 @@ def volume_of(spec: VolumeSpec, voxels: NDArray) -> Volume:
         units=spec.units,
         body_part=spec.body_part,
         padding_value=spec.padding_value,
+        inverted=spec.inverted,
+        windows=tuple(Window(center, width) for center, width in spec.windows),
     )

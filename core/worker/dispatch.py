@@ -6,7 +6,7 @@ import math
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,21 @@ from core.jobs.messages import ExplainTask, RunModelTask, SelfTestTask, SharedAr
 from core.jobs.shared_arrays import SharedArray
 from core.jobs.specs import volume_of
 
+if TYPE_CHECKING:
+    from core.compute.inference.loaded import ModelCache
+
 
 class Dispatcher:
-    """Runs the tasks of ``core.jobs.messages`` with ``core.compute``."""
+    """Runs the tasks of ``core.jobs.messages`` with ``core.compute`` and keeps the last models loaded."""
+
+    def __init__(self) -> None:
+        self._cache: ModelCache | None = None
+
+    def _models(self) -> ModelCache:
+        from core.compute.inference.loaded import ModelCache
+
+        self._cache = self._cache or ModelCache()
+        return self._cache
 
     def warm_up(self) -> None:
         """Import the compute libraries."""
@@ -32,15 +44,17 @@ class Dispatcher:
         """Do a task and return its outcome; see ``run_model``, ``explain`` and ``selftest``."""
         match task:
             case RunModelTask():
-                return run_model(task, progress, cancel)
+                return run_model(task, self._models(), progress, cancel)
             case ExplainTask():
-                return explain(task, progress, cancel)
+                return explain(task, self._models(), progress, cancel)
             case SelfTestTask():
-                return selftest(task)
+                return selftest(task, self._models(), progress, cancel)
         raise BugError("jobs.unknown_task", f"The worker cannot do a {type(task).__name__}.")
 
 
-def run_model(task: RunModelTask, progress: Progress, cancel: CancelToken) -> dict[str, Any]:
+def run_model(
+    task: RunModelTask, cache: ModelCache, progress: Progress, cancel: CancelToken
+) -> dict[str, Any]:
     """Run a bundle and fill ``labels_out``.
 
     Returns
@@ -54,7 +68,15 @@ def run_model(task: RunModelTask, progress: Progress, cancel: CancelToken) -> di
     bundle = read_bundle(Path(task.bundle_path))
     with ExitStack() as blocks:
         volume = _attached_volume(task.volume, blocks)
-        output = run_bundle(bundle, volume, device=task.device, progress=progress, cancel=cancel)
+        output = run_bundle(
+            bundle,
+            volume,
+            device=task.device,
+            progress=progress,
+            cancel=cancel,
+            cache=cache,
+            probe_folder=Path(task.probe_folder) if task.probe_folder else None,
+        )
         cancel.raise_if_cancelled()
         if output.labels is not None:
             _hand_over(output.labels, task.labels_out, blocks)
@@ -74,7 +96,7 @@ def run_model(task: RunModelTask, progress: Progress, cancel: CancelToken) -> di
     return as_json(outcome)
 
 
-def explain(task: ExplainTask, progress: Progress, cancel: CancelToken) -> dict[str, Any]:
+def explain(task: ExplainTask, cache: ModelCache, progress: Progress, cancel: CancelToken) -> dict[str, Any]:
     """Explain a class and fill ``heat_out``; the outcome has the other fields of ``Explanation``."""
     from core.compute.explain.run import explain_bundle
 
@@ -94,6 +116,7 @@ def explain(task: ExplainTask, progress: Progress, cancel: CancelToken) -> dict[
             device=task.device,
             progress=progress,
             cancel=cancel,
+            cache=cache,
         )
         cancel.raise_if_cancelled()
         _hand_over(explanation.heat, task.heat_out, blocks)
@@ -110,11 +133,15 @@ def explain(task: ExplainTask, progress: Progress, cancel: CancelToken) -> dict[
     return as_json(outcome)
 
 
-def selftest(task: SelfTestTask) -> dict[str, Any]:
+def selftest(
+    task: SelfTestTask, cache: ModelCache, progress: Progress, cancel: CancelToken
+) -> dict[str, Any]:
     """Run a bundle on its own reference; the outcome has the fields of ``SelfTestReport``."""
     from core.compute.selftest import run_selftest
 
-    return as_json(asdict(run_selftest(read_bundle(Path(task.bundle_path)), task.device)))
+    bundle = read_bundle(Path(task.bundle_path))
+    report = run_selftest(bundle, task.device, progress=progress, cancel=cancel, cache=cache)
+    return as_json(asdict(report))
 
 
 def as_json(value: Any) -> Any:

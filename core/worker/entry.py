@@ -33,10 +33,10 @@ from core.jobs.messages import (
     WarmUp,
     WorkerReady,
 )
+from core.jobs.reporter import Reporter
 from core.worker import lifeline
 from core.worker.channel import Channel
 from core.worker.faults import final_message
-from core.worker.reporter import Reporter
 
 LOG = logging.getLogger(__name__)
 
