@@ -10,14 +10,13 @@ import logging
 import os
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import typer
 
 from core.cli import library_commands, model_commands, review_commands, system_commands
-from core.cli.output import EXIT_BUG, EXIT_USAGE, refuse, tell
-from core.config.logs import log_unexpected
+from core.cli.output import EXIT_USAGE, refuse, tell
+from core.config.logs import places, quiet_library_warnings, told
 from core.domain.errors import AppError, BugError
 
 app = typer.Typer(
@@ -45,11 +44,18 @@ def open_window() -> int:
 
 
 def hush_third_parties() -> None:
-    """Keep libraries from printing values of DICOM elements: their warnings may quote a patient's data."""
-    warnings.filterwarnings("ignore", module=r"pydicom(\..*)?")
-    warnings.filterwarnings("ignore", module=r"highdicom(\..*)?")
+    """Keep libraries from printing values of DICOM elements: their texts may quote a patient's data."""
+    quiet_library_warnings()
     for name in ("pydicom", "pynetdicom", "highdicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def report_bug(error: BaseException, as_json: bool) -> int:
+    """Log and print where an unexpected error arose, without its text (it may hold identity)."""
+    frames = places((type(error), error, error.__traceback__))
+    logging.getLogger("core.cli").error("unexpected %s", told(error), exc_info=error)
+    where = frames[-1] if frames else "unknown place"
+    return refuse(BugError("bug.unexpected", f"Unexpected {told(error)} at {where}.", "Report this place."), as_json)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -73,14 +79,7 @@ def run(arguments: list[str] | None = None) -> int:
         if _is_usage_error(error):
             tell(f"overread: {error.format_message()}\nTry: overread --help")  # type: ignore[attr-defined]
             return EXIT_USAGE
-        where = log_unexpected(error)
-        refuse(
-            BugError(
-                "bug.unexpected", f"Unexpected {type(error).__name__} in {where}.", "Report this place."
-            ),
-            as_json,
-        )
-        return EXIT_BUG
+        return report_bug(error, as_json)
     return int(status or 0)
 
 

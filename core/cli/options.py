@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from core.config.logs import configure_logging
+from core.config.paths import Paths
 from core.services.engine import Engine, open_engine
 from core.services.job_board import JobBoard
 
@@ -24,11 +26,15 @@ OutFolder = Annotated[Path, typer.Option("--out", help="Folder that receives the
 @contextmanager
 def engine_at(home: Path | None) -> Iterator[Engine]:
     """Open the engine for the length of one command."""
-    engine = open_engine(home)
+    engine = open_engine(home, configure=_log_to_file)
     try:
         yield engine
     finally:
         engine.close()
+
+
+def _log_to_file(paths: Paths) -> None:
+    configure_logging(paths, name="overread-cli")
 
 
 @contextmanager
