@@ -9,6 +9,8 @@ from core.bundles.manifest import Manifest
 from core.domain.study import SeriesKind, SeriesSummary
 
 _TOLERANCE = 1.01
+# NIfTI files and pictures don't say how they were made.
+UNKNOWN_MODALITIES = ("", "OT")
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,15 @@ def fit(manifest: Manifest, summary: SeriesSummary) -> Fit:
     """Hold a series' summary against the model's requirements; the first that is not met is the reason."""
     for reason in _objections(manifest, summary):
         return Fit(False, reason)
+    if manifest.requirements.modalities and summary.modality in UNKNOWN_MODALITIES:
+        return Fit(True, f"Made for {_what(manifest)}; the modality of this series is not known.")
     return Fit(True, f"Made for {_what(manifest)}, as this series is.")
 
 
 def _objections(manifest: Manifest, summary: SeriesSummary) -> Iterator[str]:
     needs = manifest.requirements
-    if needs.modalities and summary.modality not in needs.modalities:
-        yield f"Made for {_what(manifest)}; this series is {summary.modality or 'of unknown modality'}."
+    if needs.modalities and summary.modality not in (*needs.modalities, *UNKNOWN_MODALITIES):
+        yield f"Made for {_what(manifest)}; this series is {summary.modality}."
     body_part = _normal(summary.body_part)
     if needs.body_parts and body_part and body_part not in {_normal(part) for part in needs.body_parts}:
         wanted = ", ".join(part.lower() for part in needs.body_parts)

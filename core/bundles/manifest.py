@@ -45,7 +45,7 @@ class Code(_Strict):
         return CodedConcept(self.value, self.scheme, self.meaning)
 
 
-ANATOMICAL_STRUCTURE = Code(value="123037004", scheme="SCT", meaning="Anatomical Structure")
+ANATOMICAL_STRUCTURE = Code(value="91723000", scheme="SCT", meaning="Anatomical Structure")
 TISSUE = Code(value="85756007", scheme="SCT", meaning="Tissue")
 
 

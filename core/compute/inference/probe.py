@@ -61,7 +61,8 @@ def choose_backend(
         Where results are kept between processes; without it they are measured once per process.
     """
     key = _key(model)
-    file = None if cache_folder is None else cache_folder / f"{key[:32]}.json"
+    name = f"{model.bundle.identity.sha256[:16]}-{key[:16]}.json"
+    file = None if cache_folder is None else cache_folder / name
     result = _cached(file, key, model) or _measure(model, key, cancel)
     if file is not None and not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)

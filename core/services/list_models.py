@@ -1,0 +1,89 @@
+"""The catalogue of models, and which of them fit a series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.bundles.bundle import Bundle
+from core.bundles.catalogue import Catalogue
+from core.bundles.estimate import estimate_seconds
+from core.bundles.fit import fit
+from core.config.resources import shipped_bundles_dir
+from core.domain.study import SeriesSummary
+from core.services.engine import Engine
+from core.services.list_studies import get_series
+
+_CAM = ("gradcam", "gradcam++", "layercam", "ig", "occlusion")
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model as panels and the command line show it.
+
+    ``fits`` is None when no series was asked about; ``estimate_s`` None when nothing was measured on this
+    machine; ``card`` is the model card in Markdown; ``size_mb`` counts all files (10⁶ bytes).
+    """
+
+    id: str
+    version: str
+    task: str
+    title: str
+    labels: tuple[str, ...]
+    fits: bool | None
+    why: str
+    verified: str
+    licence: str
+    card: str
+    description: str = ""
+    intended_use: str = ""
+    estimate_s: float | None = None
+    explain_methods: tuple[str, ...] = ()
+    explain_why: str = ""
+    sha256: str = ""
+
+
+def catalogue(engine: Engine) -> Catalogue:
+    """Read the shipped and the user's bundles; every file is verified."""
+    return Catalogue([shipped_bundles_dir(), engine.paths.bundles])
+
+
+def list_models(engine: Engine, series_key: str | None = None) -> list[ModelRow]:
+    """Return all models, those that fit the series first.
+
+    Parameters
+    ----------
+    series_key : str, optional
+        Key of a series of the library; without it ``fits`` is None.
+
+    Raises
+    ------
+    InputError
+        ``library.unknown_series``.
+    """
+    summary = get_series(engine, series_key)[0] if series_key else None
+    rows = [_row(engine, bundle, summary) for bundle in catalogue(engine).list()]
+    return sorted(rows, key=lambda row: (row.fits is False, row.title))
+
+
+def _row(engine: Engine, bundle: Bundle, summary: SeriesSummary | None) -> ModelRow:
+    manifest = bundle.manifest
+    answer = None if summary is None else fit(manifest, summary)
+    has_network = manifest.network is not None
+    return ModelRow(
+        manifest.id,
+        manifest.version,
+        manifest.task,
+        manifest.title,
+        tuple(label.name for label in manifest.labels),
+        None if answer is None else answer.fits,
+        "" if answer is None else answer.why,
+        bundle.verification,
+        manifest.licence,
+        bundle.card,
+        manifest.description,
+        manifest.intended_use,
+        None if summary is None else estimate_seconds(bundle, summary, engine.paths.bundles / ".probe"),
+        _CAM if has_network else ("occlusion",),
+        "" if has_network else "It comes as ONNX only: gradients can't be taken, its answers can be probed.",
+        bundle.identity.sha256,
+    )
