@@ -1,5 +1,7 @@
 """Trachea, bronchi and the trees of lung vessels."""
 
+# ruff: noqa: RUF005 (tuples are added to arrays as vectors, they are not concatenated)
+
 from __future__ import annotations
 
 import numpy as np
@@ -104,7 +106,7 @@ def grow_tree(root: Points, targets: Points, step_mm: float = 11.0) -> list[tupl
     return [(nodes[parent[n]], nodes[n], float(relative[n])) for n in range(1, len(nodes))]
 
 
-def _targets(canvas: Canvas, person: Person, value: int, sdf: NDArray[np.float32], count: int) -> Points:
+def _targets(canvas: Canvas, person: Person, sdf: NDArray[np.float32], count: int) -> Points:
     """Return random anatomical points at least 3 mm inside a lung."""
     inside = np.flatnonzero(sdf.ravel() < -3.0)
     if inside.size == 0:
@@ -119,7 +121,7 @@ def paint_lung_vessels(canvas: Canvas, person: Person, trunk: Trunk) -> None:
     for value, side in ((LEFT_LUNG, 1.0), (RIGHT_LUNG, -1.0)):
         root = hilum(person, side)
         for hu, offset, share in ((t.venous, (0, -6, 6), 0.55), (t.arterial, (0, -12, -10), 0.45)):
-            targets = _targets(canvas, person, value, trunk.lungs[value], int(spec.vessel_count * share))
+            targets = _targets(canvas, person, trunk.lungs[value], int(spec.vessel_count * share))
             if len(targets) < 2:
                 continue
             biggest = rng.uniform(6.0, 8.0)

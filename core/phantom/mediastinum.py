@@ -1,5 +1,7 @@
 """Heart with its chambers, great vessels, oesophagus and thymic fat."""
 
+# ruff: noqa: RUF005 (tuples are added to arrays as vectors, they are not concatenated)
+
 from __future__ import annotations
 
 import numpy as np
@@ -120,8 +122,8 @@ def _paint_vessels(canvas: Canvas, person: Person) -> None:
     for x, y, reach in ((-8.0, -16.0, (-44, 2, 228)), (6.0, -6.0, (26, 2, 240)), (16.0, 4.0, (62, 12, 226))):
         root = np.array([ca[0] + x, ca[1] + y - 6, top - 2])
         vessels.append((curve([root, root + (x * 0.2, 0, 22), reach], 8), rng.uniform(4.2, 6.5), t.arterial))
-    svc = curve([(h[0] - 44, h[1] + 18, h[2] + 20), (-30, ca[1] - 22, ca[2] + 8), (-30, ca[1] - 30, 190), (-42, ca[1] - 24, 214),
-                 (-60, ca[1] - 20, 240)], 14)  # fmt: skip
+    svc = curve([(h[0] - 44, h[1] + 18, h[2] + 20), (-30, ca[1] - 22, ca[2] + 8), (-30, ca[1] - 30, 190),
+                 (-42, ca[1] - 24, 214), (-60, ca[1] - 20, 240)], 14)  # fmt: skip
     brachio = curve(
         [(-28, ca[1] - 32, 182), (4, ca[1] - 42, 192), (40, ca[1] - 30, 208), (70, ca[1] - 16, 222)], 10
     )

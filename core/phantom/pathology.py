@@ -66,4 +66,25 @@ def _resection(canvas: Canvas, person: Person, trunk: Trunk, value: int) -> None
     canvas.fill(canvas.everything(), trunk.lungs[value] - np.float32(1.0), float(fill), BODY)
 
 
-_PAINTERS = {"effusion": _effusion, "pneumothorax": _pneumothorax, "resection": _resection}
+def _collapse(canvas: Canvas, person: Person, trunk: Trunk, value: int) -> None:
+    """A collapsed or solid lobe: above or below a tilted plane, airless tissue that is not counted as lung."""
+    rng = person.rng
+    normal = np.array([rng.normal(0, 0.3), rng.normal(0, 0.6), rng.choice([-1.0, 1.0])])
+    normal /= np.linalg.norm(normal)
+    through = (0.0, 0.0, 150.0 - rng.uniform(0, 50) if normal[2] > 0 else rng.uniform(-40, 30))
+    plane = (
+        np.float32(normal[0]) * canvas.x
+        + np.float32(normal[1]) * canvas.y
+        + np.float32(normal[2]) * (canvas.z - np.float32(through[2]))
+    )
+    bumps = np.float32(3.0) * random_field(canvas.shape, rng, 16.0 / canvas.voxel_mm)
+    lobe = np.maximum(trunk.lungs[value] - np.float32(0.5), bumps - plane)
+    canvas.fill(canvas.everything(), lobe.astype(np.float32), rng.normal(38, 15), BODY)
+
+
+_PAINTERS = {
+    "collapse": _collapse,
+    "effusion": _effusion,
+    "pneumothorax": _pneumothorax,
+    "resection": _resection,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,6 +79,11 @@ class Tissues:
         )
 
 
+def _raised(rng: np.random.Generator) -> float:
+    """Return how far a paralysed or pushed-up half of the diaphragm stands higher (mostly 0 mm)."""
+    return float(rng.uniform(10, 45)) if rng.uniform() < 0.12 else 0.0
+
+
 @dataclass
 class Person:
     """Outline profiles, positions and tissues of one phantom."""
@@ -105,7 +111,8 @@ class Person:
         broad, deep = rng.normal(1.0, 0.06), rng.normal(1.0, 0.07)
         up, down = spec.arms == "up", spec.arms == "down"
         wall = {
-            -420.0: (150, 92, 2), -330.0: (158, 96, 2), -260.0: (150, 95, 0), -200.0: (136, 95, -2),
+            -480.0: (150, 84, 4), -400.0: (160, 92, 4), -330.0: (162, 98, 6), -260.0: (152, 97, 4),
+            -200.0: (138, 96, 0),
             -100.0: (137, 98, -1), 0.0: (142, 103, 0), 80.0: (144, 103, 2), 140.0: (147 + 10 * down, 97, 8),
             175.0: (158 + 16 * down, 84, 16), 195.0: (146 + 32 * down, 74, 20), 215.0: (112 + 10 * down, 64, 22),
             238.0: (72, 56, 22), 262.0: (58, 56, 18), 300.0: (60, 60, 8), 340.0: (68, 82, -4),
@@ -114,12 +121,13 @@ class Person:
         if not (up or down):
             wall[195.0] = (140, 74, 20)
         cavity = {
-            -420.0: (112, 70, -14), -330.0: (118, 70, -14), -200.0: (119, 72, -12), -100.0: (124, 82, -6),
+            -420.0: (50, 36, -6), -370.0: (66, 58, -2), -320.0: (78, 72, -6), -260.0: (104, 76, -10),
+            -200.0: (118, 74, -12), -100.0: (124, 82, -6),
             0.0: (129, 90, -3), 60.0: (127, 90, -1), 110.0: (118, 85, 2), 150.0: (103, 74, 9),
             180.0: (84, 58, 17), 200.0: (66, 43, 24), 214.0: (50, 30, 28), 225.0: (30, 16, 30), 240.0: (4, 4, 30),
         }  # fmt: skip
 
-        def scaled(knots: dict[float, tuple[float, float, float]]) -> dict[float, tuple[float, ...]]:
+        def scaled(knots: Mapping[float, tuple[float, float, float]]) -> dict[float, tuple[float, ...]]:
             return {z: (a * broad, b * deep, c * deep) for z, (a, b, c) in knots.items()}
 
         return cls(
@@ -133,8 +141,8 @@ class Person:
             exponent=float(rng.uniform(2.15, 2.9)),
             cavity_exponent=float(rng.uniform(2.1, 2.6)),
             dome_mm=(
-                float(rng.normal(0, 8) - 14 * spec.inspiration),
-                float(rng.normal(-12, 9) - 14 * spec.inspiration),
+                float(rng.normal(0, 8) - 14 * spec.inspiration + _raised(rng)),
+                float(rng.normal(-12, 9) + _raised(rng) - 14 * spec.inspiration),
             ),
             kyphosis_mm=float(rng.normal(10, 7)),
             heart_scale=float(np.clip(rng.normal(1.0, 0.09), 0.8, 1.3)),

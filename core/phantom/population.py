@@ -9,10 +9,10 @@ from core.phantom.spec import ThoraxSpec
 _SIDES = ("left", "right")
 _FIELDS: tuple[tuple[str, float, tuple[float, float], tuple[float, float]], ...] = (
     # name, probability, centre height (mm), height of the field (mm)
-    ("chest", 0.46, (55.0, 110.0), (280.0, 360.0)),
-    ("chest and abdomen", 0.24, (-40.0, 40.0), (330.0, 420.0)),
-    ("abdomen", 0.14, (-170.0, -50.0), (220.0, 340.0)),
-    ("slab", 0.16, (-190.0, 230.0), (40.0, 130.0)),
+    ("chest", 0.40, (55.0, 110.0), (270.0, 360.0)),
+    ("chest and abdomen", 0.20, (-60.0, 40.0), (330.0, 420.0)),
+    ("abdomen and pelvis", 0.26, (-250.0, -60.0), (240.0, 400.0)),
+    ("slab", 0.14, (-330.0, 230.0), (40.0, 130.0)),
 )
 
 
@@ -32,7 +32,7 @@ def random_spec(seed: int, spacing_mm: float = 3.0) -> ThoraxSpec:
     rows, columns = rng.uniform(280, 400), rng.uniform(340, 440)
     if rng.uniform() < 0.12:
         rows, columns = rng.uniform(200, 280), rng.uniform(240, 340)
-    shape = tuple(int(round(mm / spacing_mm)) for mm in (rng.uniform(short, tall), rows, columns))
+    shape = tuple(round(mm / spacing_mm) for mm in (rng.uniform(short, tall), rows, columns))
     habitus = float(np.clip(rng.beta(1.6, 2.4), 0.0, 1.0))
     return ThoraxSpec(
         seed=seed,
@@ -63,6 +63,8 @@ def random_spec(seed: int, spacing_mm: float = 3.0) -> ThoraxSpec:
 def _missing(rng: np.random.Generator) -> tuple[str, ...]:
     """Draw rare effusions, a pneumothorax or a resected lung."""
     found = [f"effusion_{side}" for side in _SIDES if rng.uniform() < 0.08]
+    if rng.uniform() < 0.08:
+        found.append(f"collapse_{rng.choice(_SIDES)}")
     if rng.uniform() < 0.03:
         found.append(f"pneumothorax_{rng.choice(_SIDES)}")
     if rng.uniform() < 0.02:

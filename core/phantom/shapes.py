@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.interpolate import make_interp_spline
 
 from core.phantom.canvas import Array, Canvas, Region
 
@@ -22,7 +23,7 @@ class Profile:
         Interpolated with a monotone-ish smoothed line, constant beyond the ends.
     """
 
-    def __init__(self, knots: dict[float, Sequence[float]], smooth_mm: float = 8.0) -> None:
+    def __init__(self, knots: Mapping[float, Sequence[float]], smooth_mm: float = 8.0) -> None:
         zs = np.array(sorted(knots), dtype=float)
         rows = np.array([knots[z] for z in zs], dtype=float)
         self._low = int(zs[0]) - 40
@@ -142,14 +143,12 @@ def tube(
     return region, sdf
 
 
-def curve(points: NDArray[np.floating] | Sequence[Sequence[float]], count: int) -> NDArray[np.float64]:
+def curve(points: NDArray[np.floating] | Sequence[Vector], count: int) -> NDArray[np.float64]:
     """Resample a polyline smoothly to ``count`` points (cubic through the given ones)."""
     pts = np.asarray(points, dtype=float)
     t = np.linspace(0.0, 1.0, len(pts))
     fine = np.linspace(0.0, 1.0, count)
     order = min(3, len(pts) - 1)
-    from scipy.interpolate import make_interp_spline
-
     out: NDArray[np.float64] = np.asarray(make_interp_spline(t, pts, k=order)(fine))
     return out
 

@@ -1,28 +1,34 @@
 """Spine, ribs, sternum, shoulder girdle, arms and pelvis."""
 
+# ruff: noqa: RUF005 (tuples are added to arrays as vectors, they are not concatenated)
+
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.phantom.bone import paint_bone
 from core.phantom.canvas import Array, Canvas, Region
-from core.phantom.labels import BODY, BONES
+from core.phantom.labels import BODY
+from core.phantom.pelvis import paint_pelvis
 from core.phantom.person import Person
-from core.phantom.shapes import curve, ellipsoid, random_field, smooth_union, superellipse, tube
-from core.phantom.trunk import Trunk, arm_paths
+from core.phantom.shapes import Vector, curve, ellipsoid, random_field, superellipse, tube
+from core.phantom.trunk import arm_paths
 
 _FIRST_VERTEBRA_MM = 222.0  # centre of T1; C vertebrae above, L5 the last below
 
 
-def paint_skeleton(canvas: Canvas, person: Person, trunk: Trunk) -> None:
+def paint_skeleton(canvas: Canvas, person: Person) -> None:
     """Paint all bones, joints' cartilage and the spinal canal."""
     texture = random_field(canvas.shape, person.rng, max(3.0 / canvas.voxel_mm, 1.2))
     centers = vertebra_heights(person)
     _paint_ribs(canvas, person, texture, centers)
     _paint_spine(canvas, person, texture, centers)
     _paint_sternum(canvas, person, texture)
-    _paint_shoulders(canvas, person, trunk, texture)
-    _paint_pelvis(canvas, person, texture, centers)
+    _paint_shoulders(canvas, person, texture)
+    paint_pelvis(canvas, person, texture, centers["L5"])
 
 
 def vertebra_heights(person: Person) -> dict[str, tuple[float, float]]:
@@ -30,11 +36,11 @@ def vertebra_heights(person: Person) -> dict[str, tuple[float, float]]:
     names = [f"C{n}" for n in range(7, 1, -1)]
     heights: dict[str, tuple[float, float]] = {}
     z = _FIRST_VERTEBRA_MM
-    size = 20.5 * person.vertebra_low
+    size = _height_of(1) * person.vertebra_low
     for number in range(1, 18):
         name = f"T{number}" if number <= 12 else f"L{number - 12}"
         heights[name] = (z, size)
-        grown = (19.5 + 0.95 * number * person.vertebra_gain) * person.vertebra_low
+        grown = (_height_of(number + 1) * person.vertebra_gain) * person.vertebra_low
         z -= (size + grown) / 2
         size = grown
     z = _FIRST_VERTEBRA_MM
@@ -44,23 +50,9 @@ def vertebra_heights(person: Person) -> dict[str, tuple[float, float]]:
     return heights
 
 
-def paint_bone(
-    canvas: Canvas,
-    person: Person,
-    found: tuple[Region, Array] | None,
-    texture: Array,
-    shell_mm: float = 1.6,
-    marrow_shift: float = 0.0,
-) -> None:
-    """Paint a bone: a dense cortex of the given thickness around textured marrow."""
-    if found is None:
-        return
-    region, sdf = found
-    t = person.tissues
-    marrow = t.marrow + marrow_shift + 32.0 * texture[region.box]
-    core = np.clip(0.5 - (sdf + np.float32(shell_mm)) / np.float32(max(canvas.voxel_mm, 1.0)), 0.0, 1.0)
-    hu = (np.float32(t.cortex) * (1.0 - core) + marrow * core).astype(np.float32)
-    canvas.fill(region, sdf, hu, BONES)
+def _height_of(number: int) -> float:
+    """Return the height of a body with its disc, T1 = 1 … L5 = 17."""
+    return 18.5 + 0.62 * number if number <= 12 else 29.0 + 1.2 * (number - 12)
 
 
 def _vertebral_body(region: Region, center: NDArray, radii: tuple[float, float], half: float) -> Array:
@@ -134,7 +126,7 @@ def _paint_vertebra(canvas: Canvas, person: Person, texture: Array, name: str, z
     canal = center + np.array([0.0, off, 0.0])
     drop = float(np.interp(z, [-250, -50, 120, 230], [4, 14, 22, 6]))
     reach = float(np.interp(z, [-250, -50, 120, 230, 300], [34, 30, 34, 36, 26]))
-    pieces: list[tuple[list[tuple[float, float, float]], list[float], tuple[float, float, float]]] = []
+    pieces: list[tuple[Sequence[Vector], Sequence[float], Vector]] = []
     for side in (-1.0, 1.0):
         pedicle = [(side * (width * 0.62), depth * 0.7, half * 0.25), (side * 12.5, off + 3, half * 0.1)]
         lamina = [(side * 12.5, off + 2, -1), (side * 9.0, off + 8, -4), (0.0, off + 13, -6)]
@@ -144,15 +136,13 @@ def _paint_vertebra(canvas: Canvas, person: Person, texture: Array, name: str, z
         pieces += [(pedicle, [4.2, 4.0], (1, 1, 1.3)), (lamina, [4.0, 3.6, 3.8], (1, 1, 1.9)),
                    (process, [4.2, 3.4], (1, 1, 1.25)), (facet, [3.9, 4.0], (1, 1, 1))]  # fmt: skip
     tip = off + 34 + rng.normal(0, 2)
-    pieces.append(([(0, off + 12, -5), (0, (off + 12 + tip) / 2, -5 - drop * 0.6), (0, tip, -6 - drop)], [3.0, 2.6, 3.6],
-                   (1, 1, 2.2)))  # fmt: skip
+    spinous = [(0, off + 12, -5), (0, (off + 12 + tip) / 2, -5 - drop * 0.6), (0, tip, -6 - drop)]
+    pieces.append((spinous, [3.0, 2.6, 3.6], (1, 1, 2.2)))
     for points, radii, stretch in pieces:
         found = tube(canvas, np.array(points) + center, np.array(radii), stretch)
         if found is not None:
             region_, sdf = found
-            hole = np.hypot(region_.x - np.float32(canal[0]), region_.y - np.float32(canal[1])) - np.float32(
-                8.0
-            )
+            hole = np.hypot(region_.x - np.float32(canal[0]), region_.y - np.float32(canal[1])) - 8.0
             paint_bone(canvas, person, (region_, np.maximum(sdf, -hole).astype(np.float32)), texture, 1.3)
 
 
@@ -230,7 +220,7 @@ def _paint_sternum(canvas: Canvas, person: Person, texture: Array) -> None:
     paint_bone(canvas, person, found, texture, 1.0, marrow_shift=-50.0)
 
 
-def _paint_shoulders(canvas: Canvas, person: Person, trunk: Trunk, texture: Array) -> None:
+def _paint_shoulders(canvas: Canvas, person: Person, texture: Array) -> None:
     spec, b = person.spec, person.broad
     up = spec.arms == "up"
     y0 = _sternum_y(person, 188.0)
@@ -239,7 +229,7 @@ def _paint_shoulders(canvas: Canvas, person: Person, trunk: Trunk, texture: Arra
         clavicle = curve([(side * 20, y0 - 1, 190), (side * 62 * b, y0 - 6, 200 + 4 * up),
                           (side * 112 * b, 0.0, 206 + 10 * up), tuple(acromion)], 12)  # fmt: skip
         paint_bone(canvas, person, tube(canvas, clavicle, np.linspace(6.5, 5.5, 12)), texture, 1.8)
-        _paint_scapula(canvas, person, trunk, texture, side, acromion)
+        _paint_scapula(canvas, person, texture, side, acromion)
     for path, _ in arm_paths(person):
         head = path[0] + (np.array([0, -4, 22]) if up else np.array([0, -4, -2]))
         bone = np.vstack([head, path[1:] + np.array([0.0, 0.0, 0.0])])
@@ -251,7 +241,7 @@ def _paint_shoulders(canvas: Canvas, person: Person, trunk: Trunk, texture: Arra
 
 
 def _paint_scapula(
-    canvas: Canvas, person: Person, trunk: Trunk, texture: Array, side: float, acromion: NDArray[np.float64]
+    canvas: Canvas, person: Person, texture: Array, side: float, acromion: NDArray[np.float64]
 ) -> None:
     """Paint the shoulder blade: a thin triangle on the back of the chest wall with its spine and neck."""
     up = person.spec.arms == "up"
@@ -292,25 +282,3 @@ def _on_back(person: Person, x: float, z: float) -> NDArray[np.float64]:
     a, b, n = a + 17.0, b + 17.0, person.cavity_exponent
     share = min(abs(x) / a, 0.97)
     return np.array([x, yc + b * (1.0 - share**n) ** (1.0 / n), z])
-
-
-def _paint_pelvis(
-    canvas: Canvas, person: Person, texture: Array, centers: dict[str, tuple[float, float]]
-) -> None:
-    z5, size5 = centers["L5"]
-    x, y = person.spine(z5)
-    top = z5 - size5 / 2 - 2
-    sacrum = np.array([(x, y + 2, top), (x, y + 16, top - 30), (x, y + 30, top - 62), (x, y + 34, top - 95)])
-    paint_bone(canvas, person, tube(canvas, sacrum, [17, 16, 11, 6], (2.4, 1.0, 1.0)), texture, 1.2)
-    for side in (-1.0, 1.0):
-        center = np.array([side * 78.0 * person.broad, y - 34, top - 42])
-        region = canvas.region(center - (75, 90, 85), center + (75, 90, 85))
-        if region is None:
-            continue
-        outer = ellipsoid(region, center - (side * 46, 0, 0), (92, 86, 82))
-        wing = np.maximum(
-            np.abs(outer + np.float32(3)) - np.float32(5.0), np.float32(46.0) - np.float32(side) * region.x
-        )
-        wing = np.maximum(wing, np.abs(region.z - np.float32(center[2]) + 5) - np.float32(66))
-        back = ellipsoid(region, (side * 48, y + 12, top - 22), (15, 26, 34))
-        paint_bone(canvas, person, (region, smooth_union(wing.astype(np.float32), back, 6.0)), texture, 1.8)

@@ -50,7 +50,8 @@ class ThoraxSpec:
         0 healthy … 1: density and extent of opacities, emphysema, thickened vessels.
     missing : tuple of str
         Any of ``"effusion_left"``, ``"effusion_right"``, ``"pneumothorax_left"``,
-        ``"pneumothorax_right"``, ``"resection_left"``, ``"resection_right"``.
+        ``"pneumothorax_right"``, ``"collapse_left"``, ``"collapse_right"``, ``"resection_left"``,
+        ``"resection_right"``.
     nodules : int
         Number of solid lung nodules.
     vessel_count : int

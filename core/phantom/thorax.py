@@ -70,7 +70,7 @@ def paint_everything(canvas: Canvas, person: Person) -> None:
     paint_mediastinum(canvas, person)
     paint_airway(canvas, person)
     paint_pathology(canvas, person, trunk)
-    paint_skeleton(canvas, person, trunk)
+    paint_skeleton(canvas, person)
     back = float(person.wall.at(60.0)[1]) + person.fat_mm * 0.8 + 4.0
     paint_table(canvas, person.spec, person.rng, back)
 

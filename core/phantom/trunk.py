@@ -124,8 +124,12 @@ def _paint_muscle(canvas: Canvas, person: Person, wall: Array, lumps: Array) -> 
     everything = canvas.everything()
     rng, t = person.rng, person.tissues
     fine = random_field(canvas.shape, rng, 14.0 / canvas.voxel_mm)
-    layers = np.sin((wall * np.float32(0.55) + 2.2 * fine).astype(np.float32))
-    streaky = t.muscle - np.float32(45 + 40 * person.spec.habitus) * np.clip(layers * 2.2 - 1.2, 0.0, 1.0)
+    slow = random_field(canvas.shape, rng, 40.0 / canvas.voxel_mm)
+    layers = np.sin((wall * np.float32(0.42) + 3.2 * fine).astype(np.float32))
+    planes = np.clip(layers * 2.2 - 1.1 + 0.7 * slow, 0.0, 1.0)
+    streaky = t.muscle - np.float32(40 + 70 * person.spec.habitus) * planes * np.clip(
+        0.6 + 0.5 * slow, 0.15, 1.2
+    )
     canvas.fill(everything, wall + 1.5 * lumps, (streaky + 4.0 * fine).astype(np.float32), None)
     for points, radii in arm_paths(person):
         found = tube(canvas, points, radii - person.fat_mm * 0.45 - 5.0, margin=4.0)
@@ -205,7 +209,7 @@ def _mediastinum_half_width(canvas: Canvas, person: Person) -> dict[int, Array]:
     the spine, wider towards the inlet of the thorax.
     """
     rng = person.rng
-    sx, sy = person.spine(70.0)
+    _, sy = person.spine(70.0)
     vessels = np.exp(-(((canvas.y - np.float32(-12.0)) / np.float32(38.0)) ** 2))
     spine = np.exp(-(((canvas.y - np.float32(sy + 12)) / np.float32(30.0)) ** 4))
     inlet = np.clip((canvas.z - np.float32(150.0)) / np.float32(55.0), 0.0, 1.0)

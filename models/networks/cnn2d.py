@@ -51,7 +51,9 @@ class Cnn2d(nn.Module):
         super().__init__()
         widths = [int(c) for c in channels]
         stem = nn.Sequential(
-            nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=False)
+            nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(inplace=False),
         )
         inputs = [widths[0], *widths[:-1]]
         blocks = [

@@ -54,7 +54,9 @@ class UNet3d(nn.Module):
             for level, (before, width) in enumerate(zip(inputs, widths, strict=True))
         )
         pairs = list(zip(widths[1:], widths[:-1], strict=True))
-        self.up = nn.ModuleList(nn.ConvTranspose3d(deep, width, kernel_size=2, stride=2) for deep, width in pairs)
+        self.up = nn.ModuleList(
+            nn.ConvTranspose3d(deep, width, kernel_size=2, stride=2) for deep, width in pairs
+        )
         self.decoder = nn.ModuleList(_conv_norm_relu(2 * width, width) for _, width in pairs)
         self.head = nn.Conv3d(widths[0], out_channels, kernel_size=1)
 

@@ -65,7 +65,9 @@ def _theta(matrix: NDArray, offset: NDArray, shape: tuple[int, ...], patch: tupl
     return torch.from_numpy(theta.astype(np.float32))
 
 
-def vary_appearance(hu: Array, labels: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Array, NDArray[np.uint8]]:
+def vary_appearance(
+    hu: Array, labels: NDArray[np.uint8], rng: np.random.Generator
+) -> tuple[Array, NDArray[np.uint8]]:
     """Change contrast, noise, sharpness, slice thickness and field of view of a patch.
 
     Each change is drawn with its own probability; labels change only where the field of view is cut.
@@ -73,6 +75,10 @@ def vary_appearance(hu: Array, labels: NDArray[np.uint8], rng: np.random.Generat
     hu = _shift_tissues(hu, labels, rng)
     if rng.uniform() < 0.5:
         hu = hu + np.float32(rng.uniform(5, 22)) * _slow_field(hu.shape, rng)
+    if rng.uniform() < 0.08:
+        hu = _add_metal(hu, labels, rng)
+    if rng.uniform() < 0.25:
+        hu = _add_clutter(hu, labels, rng)
     hu = _degrade(hu, rng)
     if rng.uniform() < 0.6:
         hu = hu + _grain(hu.shape, rng)
@@ -98,6 +104,34 @@ def _slow_field(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     return functional.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)[0, 0].numpy()
 
 
+def _add_metal(hu: Array, labels: NDArray[np.uint8], rng: np.random.Generator) -> Array:
+    """Put a few clips, wires or implants into the body, with dark and bright bands beside them."""
+    inside = np.flatnonzero(labels.ravel() > 2)
+    if inside.size == 0:
+        return hu
+    hu = hu.copy()
+    for position in rng.choice(inside, int(rng.integers(1, 5))):
+        k, j, i = (int(n) for n in np.unravel_index(int(position), hu.shape))
+        radius = int(rng.integers(1, 5))
+        box = tuple(slice(max(0, c - radius), c + radius + 1) for c in (k, j, i))
+        z, y, x = (
+            np.arange(b.start, min(b.stop, n)) - c for b, c, n in zip(box, (k, j, i), hu.shape, strict=True)
+        )
+        ball = z[:, None, None] ** 2 + y[:, None] ** 2 + x**2 <= radius**2
+        band = rng.normal(0, 160, hu.shape[2]).astype(np.float32)
+        far = np.exp(-np.abs(np.arange(hu.shape[2]) - float(i)) / 18.0, dtype=np.float32)
+        hu[box[0], box[1]] += band * far
+        hu[box] = np.where(ball, np.float32(2500), hu[box])
+    return hu
+
+
+def _add_clutter(hu: Array, labels: NDArray[np.uint8], rng: np.random.Generator) -> Array:
+    """Put folds of blankets, leads and supports into the air around the body."""
+    fold = np.abs(_slow_field(hu.shape, rng) + np.float32(rng.normal(0, 0.3)))
+    sheet = (fold < rng.uniform(0.01, 0.05)) & (labels == 0)
+    return np.where(sheet, np.maximum(hu, np.float32(rng.uniform(-950, 0))), hu).astype(np.float32)
+
+
 def _grain(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Correlated noise, at times with the horizontal bands of low dose."""
     noise = rng.standard_normal(shape, dtype=np.float32)
@@ -105,7 +139,7 @@ def _grain(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     if sigma > 0.3:
         noise = ndimage.gaussian_filter(noise, (0.0, sigma, sigma), truncate=2.0)
         noise /= max(float(noise.std()), 1e-6)
-    return noise * np.float32(rng.uniform(2, 32) ** 1.0)
+    return noise * np.float32(rng.uniform(2, 32))
 
 
 def _degrade(hu: Array, rng: np.random.Generator) -> Array:
@@ -116,7 +150,9 @@ def _degrade(hu: Array, rng: np.random.Generator) -> Array:
         size = (max(2, int(hu.shape[0] / factor)), *hu.shape[1:])
         tensor = torch.from_numpy(np.ascontiguousarray(hu))[None, None]
         thick = functional.interpolate(tensor, size=size, mode="area")
-        return functional.interpolate(thick, size=hu.shape, mode="trilinear", align_corners=False)[0, 0].numpy()
+        return functional.interpolate(thick, size=hu.shape, mode="trilinear", align_corners=False)[
+            0, 0
+        ].numpy()
     if kind < 0.5:
         sigma = rng.uniform(0.3, 0.9)
         return ndimage.gaussian_filter(hu, (rng.uniform(0, sigma), sigma, sigma), truncate=2.5)

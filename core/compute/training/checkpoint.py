@@ -32,5 +32,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             "training.checkpoint", f"The checkpoint {path.name} can't be read.", "Remove it to start anew."
         ) from error
     if not isinstance(state, dict):
-        raise InputError("training.checkpoint", f"{path.name} isn't a checkpoint.", "Remove it to start anew.")
+        raise InputError(
+            "training.checkpoint", f"{path.name} isn't a checkpoint.", "Remove it to start anew."
+        )
     return state

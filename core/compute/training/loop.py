@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from core.compute.training.checkpoint import load_checkpoint, save_checkpoint
 from core.compute.training.recipe import Recipe
+from core.compute.training.replicas import Batch, Replicas
 from core.domain.progress import CancelToken, Progress, no_progress
-
-Batch = tuple[Tensor, Tensor]
 
 
 @dataclass
@@ -55,7 +54,7 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 def train(
     recipe: Recipe,
     network: nn.Module,
-    batches: Callable[[int], Batch],
+    batches: Callable[[int, range], Batch],
     loss_of: Callable[[Tensor, Tensor], Tensor],
     folder: Path,
     *,
@@ -67,7 +66,8 @@ def train(
     Parameters
     ----------
     batches : callable
-        Step → (images, targets); must depend on the step only, so that a resumed run repeats nothing.
+        (step, items of the batch) → (images, targets); must depend on these only, so that a resumed run
+        repeats nothing. Called from several threads when the recipe has replicas.
     folder : pathlib.Path
         Receives ``checkpoint.pt`` (atomic) and ``progress.jsonl`` (one line per step).
 
@@ -78,31 +78,38 @@ def train(
     """
     torch.manual_seed(recipe.seed)
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    example, _ = batches(0, range(1))
+    layout = torch.channels_last_3d if example.ndim == 5 else torch.channels_last
+    network.to(memory_format=layout)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
     average = {key: value.detach().clone() for key, value in network.state_dict().items()}
     first, loss_value = 0, math.nan
     saved = folder / "checkpoint.pt"
     if saved.exists():
         first, loss_value = _resume(load_checkpoint(saved), network, optimizer, average)
-    images, targets = batches(first)
-    is_3d = images.ndim == 5
-    layout = torch.channels_last_3d if is_3d else torch.channels_last
-    network.to(memory_format=layout)  # type: ignore[call-overload]
-    bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and prefers_bf16(network, images))
+    bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and prefers_bf16(network, example))
     network.train()
-    with (folder / "progress.jsonl").open("a", encoding="utf-8") as log:
+    with (
+        Replicas(network, recipe.replicas, batches, loss_of, layout, bf16) as replicas,
+        (folder / "progress.jsonl").open("a", encoding="utf-8") as log,
+    ):
         for step in range(first, recipe.steps):
             if cancel is not None:
                 cancel.raise_if_cancelled()
             start = time.perf_counter()
-            if step > first:
-                images, targets = batches(step)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(recipe, step)
             if step >= recipe.freeze_norm_at * recipe.steps:
-                freeze_normalisation(network)
-            loss_value = _step(recipe, network, optimizer, loss_of, images.to(memory_format=layout), targets, step, bf16)
+                replicas.freeze_normalisation()
+            loss_value = replicas.backward(step, recipe.batch_size)
+            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimizer.step()
             _update_average(average, network, _decay(recipe, step))
             seconds = time.perf_counter() - start
-            log.write(json.dumps({"step": step, "loss": round(loss_value, 5), "seconds": round(seconds, 3)}) + "\n")
+            line = {"step": step, "loss": round(loss_value, 5), "seconds": round(seconds, 3)}
+            log.write(json.dumps(line) + "\n")
             log.flush()
             progress("Training", (step + 1) / recipe.steps)
             if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
@@ -110,35 +117,6 @@ def train(
     network.load_state_dict(average)
     network.eval()
     return Trained(network, recipe.steps, loss_value)
-
-
-def freeze_normalisation(network: nn.Module) -> None:
-    """Let batch normalisation use and keep its running statistics."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
-            module.eval()
-
-
-def _step(
-    recipe: Recipe,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loss_of: Callable[[Tensor, Tensor], Tensor],
-    images: Tensor,
-    targets: Tensor,
-    step: int,
-    bf16: bool,
-) -> float:
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(recipe, step)
-    optimizer.zero_grad(set_to_none=True)
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        output = network(images)
-    loss = loss_of(output, targets)
-    loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-    optimizer.step()
-    return float(loss.detach())
 
 
 def _decay(recipe: Recipe, step: int) -> float:

@@ -32,10 +32,11 @@ class DiceCrossEntropy(torch.nn.Module):
         """Return the loss of ``(N, C, …)`` logits against ``(N, …)`` int64 labels."""
         logits = logits.float()
         weights = self.class_weights if isinstance(self.class_weights, Tensor) else None
-        entropy = functional.cross_entropy(logits, target, weight=weights)
+        log_probabilities = torch.log_softmax(logits, dim=1)
+        entropy = functional.nll_loss(log_probabilities, target, weight=weights)
         if self.dice_weight == 0:
             return entropy
-        return entropy + self.dice_weight * soft_dice_loss(torch.softmax(logits, dim=1), target)
+        return entropy + self.dice_weight * soft_dice_loss(log_probabilities.exp(), target)
 
 
 def soft_dice_loss(probabilities: Tensor, target: Tensor) -> Tensor:

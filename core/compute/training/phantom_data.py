@@ -47,18 +47,18 @@ class PhantomPool:
         start = self.settings.first_seed + self.settings.count
         return range(start, start + self.settings.holdout)
 
-    def batch(self, seed: int, step: int, size: int) -> tuple[Tensor, Tensor]:
-        """Return the patches of a training step; the same seed and step give the same patches.
+    def batch(self, seed: int, step: int, items: range) -> tuple[Tensor, Tensor]:
+        """Return some patches of a training step; the same seed, step and item give the same patch.
 
         Returns
         -------
         images : torch.Tensor
-            ``(size, 1, *patch)`` float32 in −1 … 1.
+            ``(len(items), 1, *patch)`` float32 in −1 … 1.
         labels : torch.Tensor
-            ``(size, *patch)`` int64.
+            ``(len(items), *patch)`` int64.
         """
         images, labels = [], []
-        for item in range(size):
+        for item in items:
             rng = np.random.default_rng((seed, step, item))
             hu, truth = self._volumes[int(rng.integers(len(self._volumes)))]
             patch, target = vary_appearance(*sample_patch(hu, truth, self.settings.patch_kji, rng), rng)

@@ -57,7 +57,9 @@ class FolderData(_Strict):
 class Recipe(_Strict):
     """How a model is trained.
 
-    ``steps`` optimiser steps: ``warmup_steps`` rising, then a cosine to zero. From ``freeze_norm_at`` (share
+    ``batch_size`` samples per step are shared by ``replicas`` threads with one core each, whose gradients are
+    averaged (normalisation statistics are those of a replica's own share). ``steps`` optimiser steps:
+    ``warmup_steps`` rising, then a cosine to zero. From ``freeze_norm_at`` (share
     of the steps) on, batch normalisation uses its running statistics, as in use. ``precision`` ``"auto"``
     takes bf16 where a probe finds it faster.
     """
@@ -67,6 +69,7 @@ class Recipe(_Strict):
     network: NetworkRecipe
     data: PhantomData | FolderData = Field(discriminator="kind")
     batch_size: int = Field(ge=1)
+    replicas: int = Field(default=1, ge=1, le=64)
     steps: int = Field(ge=1)
     warmup_steps: int = Field(default=50, ge=0)
     learning_rate: float = Field(gt=0)
@@ -95,9 +98,15 @@ def load_recipe(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
     InputError
         ``recipe.unknown`` or ``recipe.invalid`` (names the field).
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else shipped_root() / "models" / "recipes" / f"{name}.yaml"
+    path = (
+        Path(name)
+        if name.endswith((".yaml", ".yml"))
+        else shipped_root() / "models" / "recipes" / f"{name}.yaml"
+    )
     if not path.is_file():
-        raise InputError("recipe.unknown", f"There is no training recipe “{name}”.", "See models/recipes for the names.")
+        raise InputError(
+            "recipe.unknown", f"There is no training recipe “{name}”.", "See models/recipes for the names."
+        )
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     for key, value in (overrides or {}).items():
         place = document
@@ -111,5 +120,7 @@ def load_recipe(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(
-            "recipe.invalid", f"The recipe “{name}” is invalid at {where}: {first['msg']}.", "Correct the YAML file."
+            "recipe.invalid",
+            f"The recipe “{name}” is invalid at {where}: {first['msg']}.",
+            "Correct the YAML file.",
         ) from error
