@@ -13,6 +13,25 @@ from core.render.planes import Plane, PlaneGrid
 
 _PROJECTION = {"CR", "DX", "MG", "RG", "RF", "XA", "IO", "PX"}
 _LONGEST_DESCRIPTION = 42
+_UNCALIBRATED = {"geometry.uncalibrated", "geometry.no_spacing"}
+_NO_POSITION = {"geometry.no_position", "dicom.mosaic"}
+_ISSUE_BADGES = {
+    "dicom.incomplete_series": "incomplete",
+    "dicom.mixed_patients": "mixed patients",
+    "dicom.mosaic": "mosaic",
+    "geometry.duplicate_position": "duplicate slices",
+    "geometry.gap": "gap",
+    "geometry.irregular_spacing": "irregular spacing",
+    "geometry.misaligned": "misaligned slices",
+    "geometry.mixed_frame_of_reference": "mixed frames",
+    "geometry.no_position": "no position",
+    "geometry.no_spacing": "uncalibrated",
+    "geometry.shear_corrected": "resampled",
+    "geometry.tilt": "tilt",
+    "geometry.uncalibrated": "uncalibrated",
+    "nifti.no_orientation": "orientation unknown",
+    "nifti.two_orientations": "two orientations",
+}
 
 
 @dataclass(frozen=True)
@@ -95,34 +114,30 @@ def value_text(volume: Volume, value: float | np.ndarray) -> str:
 
 
 def badges(volume: Volume) -> tuple[Badge, ...]:
-    """Everything about the pixels and the geometry that the reader must know."""
+    """Everything about the pixels and the geometry that the reader must know, cautions first."""
     found = [_issue_badge(issue) for issue in volume.issues]
-    if volume.lossy and not any(b.text == "lossy" for b in found):
+    if volume.lossy:
         found.append(Badge("lossy", "The pixels were compressed with loss."))
     if volume.extra.get("resampled"):
         found.append(Badge("resampled", volume.extra["resampled"]))
-    if is_uncalibrated(volume) and not any(b.text == "uncalibrated" for b in found):
-        found.append(Badge("uncalibrated", "The pixel size is unknown: distances are not shown."))
-    unique: dict[str, Badge] = {}
+    merged: dict[str, Badge] = {}
     for badge in found:
-        known = unique.get(badge.text)
-        unique[badge.text] = (
-            badge if known is None else Badge(badge.text, f"{known.why}\n{badge.why}", badge.tone)
-        )
-    return tuple(unique.values())
+        known = merged.get(badge.text)
+        why = badge.why if known is None else f"{known.why} {badge.why}"
+        merged[badge.text] = Badge(badge.text, why, badge.tone)
+    return tuple(sorted(merged.values(), key=lambda badge: badge.tone != "caution"))
 
 
 def is_uncalibrated(volume: Volume) -> bool:
     """Whether a millimetre on the picture means nothing."""
-    return any(
-        "calibrat" in i.code or "spacing_missing" in i.code or "spacing-missing" in i.code
-        for i in volume.issues
-    )
+    return any(issue.code in _UNCALIBRATED for issue in volume.issues)
 
 
 def is_flat(volume: Volume) -> bool:
-    """Whether the series is a projection or photograph, without cross-sections."""
+    """Whether the series is a projection, photograph or cine, without cross-sections."""
     if volume.voxels.ndim == 4 or volume.modality in _PROJECTION:
+        return True
+    if any(issue.code in _NO_POSITION for issue in volume.issues):
         return True
     return volume.geometry.shape_kji[0] == 1 and volume.geometry.frame_of_reference_uid is None
 
@@ -137,21 +152,9 @@ def heat_note(explanation: Explanation) -> str:
 
 
 def _issue_badge(issue: SeriesIssue) -> Badge:
-    code = issue.code.lower()
-    for needle, text in (
-        ("lossy", "lossy"),
-        ("calibrat", "uncalibrated"),
-        ("spacing_missing", "uncalibrated"),
-        ("resampl", "resampled"),
-        ("tilt", "tilt"),
-        ("gap", "gap"),
-        ("duplicate", "duplicate slices"),
-        ("missing", "slices missing"),
-    ):
-        if needle in code:
-            return Badge(text, issue.message)
-    return Badge(
-        "geometry" if issue.blocks_volumetry else "note",
-        issue.message,
-        "caution" if issue.blocks_volumetry else "quiet",
-    )
+    text = _ISSUE_BADGES.get(issue.code)
+    if text is not None:
+        return Badge(text, issue.message)
+    if issue.blocks_volumetry:
+        return Badge("geometry", issue.message)
+    return Badge("note", issue.message, "quiet")
