@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from core.dicom.decode import PixelReader
 from core.dicom.faults import malformed, translated
-from core.dicom.header import Header, recall_header
+from core.dicom.header import Header, IsDicomdir, recall_header
 from core.dicom.layout import Layout, lay_out
 from core.dicom.palette import to_rgb
 from core.dicom.parallel import in_parallel
@@ -83,7 +83,7 @@ def _header(instance: InstanceRef) -> Header:
     with translated("Reading the header"):
         try:
             return recall_header(instance.file)
-        except NotDicom:
+        except (NotDicom, IsDicomdir):
             raise malformed("A file of the series is no longer a DICOM file.", "dicom.not_dicom") from None
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from core.dicom.part10 import parse_file
 from core.domain.study import SkippedFile
 
-MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 _RECORDS, _FILE_ID = 0x00041220, 0x00041500
 _MAX_COMPONENTS = 16
 

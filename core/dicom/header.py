@@ -55,9 +55,25 @@ CLASS_OF_MODALITY = {
     "US": "1.2.840.10008.5.1.4.1.1.6.1",
     "NM": "1.2.840.10008.5.1.4.1.1.20",
 }
+_NOT_IMAGES = (
+    "1.2.840.10008.5.1.4.1.1.66",  # raw data, registration, segmentation, surface
+    "1.2.840.10008.5.1.4.1.1.30",  # parametric map
+    "1.2.840.10008.5.1.4.1.1.481",  # radiotherapy
+    "1.2.840.10008.5.1.4.1.1.88",  # structured reports, key objects
+    "1.2.840.10008.5.1.4.1.1.11",  # presentation states
+    "1.2.840.10008.5.1.4.1.1.104",  # encapsulated documents
+    "1.2.840.10008.5.1.4.1.1.9",  # waveforms
+    "1.2.840.10008.5.1.4.34",  # worklists, plans
+)
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*\Z")
 _MAXIMUM_FRAMES = 1_000_000
+
+
+class IsDicomdir(Exception):
+    """The file is a DICOMDIR: no object of its own but a list of files."""
 
 
 class IncompleteImage(InputError):
@@ -174,14 +190,16 @@ def read_header(path: Path, wanted: frozenset[int] = HEADER_TAGS) -> Header:
 
     Raises
     ------
-    NotDicom
-        If the file isn't DICOM.
+    NotDicom, IsDicomdir
+        If the file isn't DICOM, or a directory of files.
     InputError
         With a code ``dicom.…`` that says what is wrong.
     OSError
         If it cannot be read.
     """
     parsed = parse_file(path, wanted)
+    if parsed.meta.text(0x00020002) == MEDIA_STORAGE_DIRECTORY:
+        raise IsDicomdir
     issues: list[SeriesIssue] = []
     if parsed.foreign_preamble:
         issues.append(
@@ -196,9 +214,23 @@ def read_header(path: Path, wanted: frozenset[int] = HEADER_TAGS) -> Header:
             _check_pixels(header)
         except InputError as error:
             raise IncompleteImage(error, header.series_uid) from error
+    elif _describes_image(header):
+        shortfall = malformed("The file describes an image but ends before its Pixel Data.", "dicom.truncated")
+        raise IncompleteImage(shortfall, header.series_uid)
     header.issues = tuple(issues)
     recent_headers.put(header)
     return header
+
+
+def is_derived_object(sop_class_uid: str) -> bool:
+    """Whether the class is a segmentation, report, plan, document or the like rather than an image."""
+    return any(sop_class_uid == prefix or sop_class_uid.startswith(prefix + ".") for prefix in _NOT_IMAGES)
+
+
+def _describes_image(header: Header) -> bool:
+    """Whether the object ought to have pixels."""
+    stored = header.sop_class_uid.startswith(_STORAGE) and not is_derived_object(header.sop_class_uid)
+    return stored or (header.rows > 0 and header.columns > 0)
 
 
 def _describe(parsed: ParsedFile) -> Header:

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from core.dicom.archive import extract, is_zip
-from core.dicom.dicomdir import MEDIA_STORAGE_DIRECTORY, listed_files
+from core.dicom.dicomdir import listed_files
 from core.dicom.faults import translated
 from core.dicom.files import regular_files
-from core.dicom.header import Header, IncompleteImage, read_header
+from core.dicom.header import Header, IncompleteImage, IsDicomdir, read_header
 from core.dicom.part10 import NotDicom
 from core.dicom.series import build_series
 from core.domain.errors import AppError
@@ -100,14 +100,12 @@ class _Scan:
     def _read(self, file: Path) -> bool:
         """Read a file's header; False if it isn't DICOM."""
         try:
-            header = read_header(file)
+            self._headers[file] = read_header(file)
         except NotDicom:
             return False
-        if header.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
+        except IsDicomdir:
             for listed in listed_files(file, self._skipped):
                 self._take_file(listed)
-            return True
-        self._headers[file] = header
         return True
 
     def _take_archive(self, archive: Path) -> None:

@@ -13,23 +13,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from core.dicom.header import Header, identity_of
+from core.dicom.header import Header, identity_of, is_derived_object
 from core.dicom.layout import Layout, is_mosaic, lay_out
 from core.dicom.stack import SAME_POSITION_MM, listed, normal_of
 from core.domain.errors import SafetyError
 from core.domain.study import InstanceRef, ScannedSeries, SeriesKind, SeriesSummary, SkippedFile
 from core.domain.volume import SeriesIssue
 
-_NOT_SHOWN_AS_IMAGES = (
-    "1.2.840.10008.5.1.4.1.1.66",  # raw data, registration, segmentation, surface
-    "1.2.840.10008.5.1.4.1.1.30",  # parametric map
-    "1.2.840.10008.5.1.4.1.1.481",  # radiotherapy
-    "1.2.840.10008.5.1.4.1.1.88",  # structured reports, key objects
-    "1.2.840.10008.5.1.4.1.1.11",  # presentation states
-    "1.2.840.10008.5.1.4.1.1.104",  # encapsulated documents
-    "1.2.840.10008.5.1.4.1.1.9",  # waveforms
-    "1.2.840.10008.5.1.4.34",  # worklists, plans
-)
 _PROJECTIONS = frozenset({"CR", "DX", "MG", "RG", "IO", "PX", "BMD"})
 _ORIENTATION_TOLERANCE = 5e-3
 
@@ -127,9 +117,7 @@ def _part_key(header: Header, clusters: list[tuple[float, ...]], references: set
 
 def shown_as_image(header: Header) -> bool:
     """Whether the object is an image for display rather than a segmentation, report, plan or document."""
-    uid = header.sop_class_uid
-    special = any(uid == prefix or uid.startswith(prefix + ".") for prefix in _NOT_SHOWN_AS_IMAGES)
-    return header.has_pixels and not special and header.bits_allocated > 1
+    return header.has_pixels and not is_derived_object(header.sop_class_uid) and header.bits_allocated > 1
 
 
 def _cluster(orientation: tuple[float, ...], clusters: list[tuple[float, ...]]) -> int:

@@ -1,0 +1,243 @@
+"""Grouping: what may be stacked and what may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.dicom.assemble import assemble_volume
+from core.dicom.scan import scan_paths
+from core.domain.geometry import VolumeGeometry
+from core.domain.study import ScannedSeries, SeriesKind
+from tests.fakes.dicom_files import UID_ROOT, axial_geometry, empty_dataset, save, set_pixels, write_stack
+
+VOXELS = np.arange(6 * 4 * 5, dtype=np.int16).reshape(6, 4, 5)
+GRID = axial_geometry((6, 4, 5))
+
+
+def issues(series: ScannedSeries) -> dict[str, bool]:
+    return {issue.code: issue.blocks_volumetry for issue in series.summary.issues}
+
+
+def message(series: ScannedSeries, code: str) -> str:
+    return next(issue.message for issue in series.summary.issues if issue.code == code)
+
+
+def scan(folder: Path) -> tuple[ScannedSeries, ...]:
+    return scan_paths([folder]).series
+
+
+def test_a_regular_stack_has_no_issue(tmp_path: Path) -> None:
+    write_stack(tmp_path, VOXELS, GRID)
+    (series,) = scan(tmp_path)
+    assert series.summary.regular
+    assert series.summary.issues == ()
+    assert series.summary.key == series.summary.series_uid
+    assert series.summary.spacing_kji_mm == pytest.approx((2.0, 1.0, 1.0))
+    assert series.summary.axis_codes == "LPS"
+
+
+def test_a_localiser_is_no_slice(tmp_path: Path) -> None:
+    write_stack(tmp_path, VOXELS, GRID)
+    side = VolumeGeometry.from_axes(
+        (1, 4, 5), (1, 1, 1), np.array([[0, 0, 1], [1, 0, 0], [0, -1, 0]]), (0, 0, 0)
+    )
+    write_stack(tmp_path, VOXELS[:1], side, name="loc", SOPInstanceUID=f"{UID_ROOT}.5.1",
+                ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])  # fmt: skip
+    first, second = scan(tmp_path)
+    assert (first.summary.instances, second.summary.instances) == (6, 1)
+    assert second.summary.key == first.summary.key + "#2"
+    assert second.summary.kind is SeriesKind.IMAGE
+    assert "series.split" in issues(first)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values"),
+    [("EchoTime", ("5", "80")), ("TemporalPositionIdentifier", (1, 2)), ("DiffusionBValue", (0.0, 1000.0))],
+)
+def test_images_at_one_position_split_by_what_they_state(tmp_path: Path, keyword: str, values: tuple) -> None:
+    for number, value in enumerate(values):
+        write_stack(tmp_path, VOXELS + 100 * number, GRID, modality="MR", name=f"t{number}_",
+                    SOPInstanceUID=lambda k, n=number: f"{UID_ROOT}.6.{n}.{k + 1}", **{keyword: value})  # fmt: skip
+    first, second = scan(tmp_path)
+    assert first.summary.shape_kji == second.summary.shape_kji == (6, 4, 5)
+    assert {s.summary.key[-2:] for s in (first, second)} >= {"#2"}
+    means = [assemble_volume(s.instances, s.summary).voxels.mean() for s in (first, second)]
+    assert abs(means[1] - means[0]) == pytest.approx(100)
+    assert all("[" in s.summary.description for s in (first, second))
+
+
+def test_time_points_without_any_statement_split_by_instance_number(tmp_path: Path) -> None:
+    for time in range(3):
+        write_stack(tmp_path, VOXELS + 10 * time, GRID, modality="MR", name=f"t{time}_",
+                    SOPInstanceUID=lambda k, t=time: f"{UID_ROOT}.7.{t}.{k + 1}",
+                    InstanceNumber=lambda k, t=time: 6 * t + k + 1)  # fmt: skip
+    series = scan(tmp_path)
+    assert [s.summary.shape_kji for s in series] == [(6, 4, 5)] * 3
+    volumes = [assemble_volume(s.instances, s.summary).voxels for s in series]
+    assert [int(v[0, 0, 0]) for v in volumes] == [0, 10, 20]
+
+
+def test_a_missing_slice_is_named(tmp_path: Path) -> None:
+    write_stack(tmp_path, VOXELS, GRID)[3].unlink()
+    (series,) = scan(tmp_path)
+    assert issues(series)["geometry.gap"]
+    assert "after slice 3" in message(series, "geometry.gap")
+    assert not series.summary.regular
+    assert series.summary.spacing_kji_mm is None
+
+
+def test_irregular_spacing_is_named(tmp_path: Path) -> None:
+    z = [0.0, 2.0, 4.0, 7.3, 9.3, 12.7]
+    write_stack(tmp_path, VOXELS, GRID, ImagePositionPatient=lambda k: [0, 0, z[k]])
+    (series,) = scan(tmp_path)
+    assert issues(series)["geometry.irregular_spacing"]
+    assert "3.400" in message(series, "geometry.irregular_spacing")
+
+
+def test_rounded_positions_are_regular(tmp_path: Path) -> None:
+    write_stack(tmp_path, VOXELS, GRID, ImagePositionPatient=lambda k: [0, 0, round(0.625 * k, 1)])
+    (series,) = scan(tmp_path)
+    assert series.summary.regular
+    assert issues(series) == {"geometry.spacing_jitter": False}
+
+
+def test_a_slice_shifted_sideways_blocks_volumetry(tmp_path: Path) -> None:
+    write_stack(tmp_path, VOXELS, GRID, ImagePositionPatient=lambda k: [3.0 if k == 2 else 0.0, 0, 2.0 * k])
+    (series,) = scan(tmp_path)
+    assert issues(series)["geometry.misaligned"]
+    assert "Slice 3" in message(series, "geometry.misaligned")
+
+
+def test_a_repeated_slice_with_equal_pixels_is_dropped(tmp_path: Path) -> None:
+    write_stack(tmp_path, VOXELS, GRID)
+    write_stack(tmp_path / "b", VOXELS[2:3], axial_geometry((1, 4, 5), origin_lps_mm=(-10, -20, 34)),
+                SOPInstanceUID=f"{UID_ROOT}.8.1", InstanceNumber=50)  # fmt: skip
+    result = scan_paths([tmp_path])
+    assert [s.code for s in result.skipped] == ["dicom.duplicate_slice"]
+    (series,) = result.series
+    assert issues(series) == {"geometry.duplicate_slice": False}
+    assert series.summary.instances == 6
+
+
+def test_different_images_at_one_position_block_volumetry(tmp_path: Path) -> None:
+    write_stack(tmp_path, VOXELS, GRID)
+    write_stack(tmp_path / "b", VOXELS[4:5] + 7, axial_geometry((1, 4, 5), origin_lps_mm=(-10, -20, 34)),
+                SOPInstanceUID=f"{UID_ROOT}.8.1", InstanceNumber=50)  # fmt: skip
+    series = scan(tmp_path)
+    assert [s.summary.instances for s in series] == [6, 1]
+    assert all(issues(s)["geometry.duplicate_position"] for s in series)
+
+
+def test_mixed_frames_of_reference_are_separated(tmp_path: Path) -> None:
+    write_stack(tmp_path, VOXELS, GRID, FrameOfReferenceUID=lambda k: f"{UID_ROOT}.{3000 + (k > 2)}")
+    series = scan(tmp_path)
+    assert [s.summary.instances for s in series] == [3, 3]
+    assert "images 1 to 3" in message(series[0], "geometry.mixed_frame_of_reference")
+
+
+def test_a_frame_of_reference_per_slice_is_tolerated(tmp_path: Path) -> None:
+    write_stack(tmp_path, VOXELS, GRID, FrameOfReferenceUID=lambda k: f"{UID_ROOT}.{3000 + k}")
+    (series,) = scan(tmp_path)
+    assert issues(series) == {"geometry.frame_of_reference_varies": False}
+
+
+def test_two_patients_in_one_series_are_separated(tmp_path: Path) -> None:
+    write_stack(tmp_path, VOXELS, GRID, PatientID=lambda k: f"P{k // 3}", PatientName=lambda k: f"N{k // 3}")
+    series = scan(tmp_path)
+    assert [s.summary.instances for s in series] == [3, 3]
+    assert all(issues(s)["dicom.mixed_patients"] for s in series)
+
+
+def test_sizes_and_spacings_are_separated(tmp_path: Path) -> None:
+    write_stack(tmp_path, VOXELS, GRID, PixelSpacing=lambda k: [1, 1] if k < 4 else [2, 2])
+    assert [s.summary.instances for s in scan(tmp_path)] == [4, 2]
+
+
+@pytest.mark.parametrize("spacing", [None, [0, 0], ["0.000", "0.000"], [-1, 1]])
+def test_unusable_pixel_spacing_blocks_volumetry(tmp_path: Path, spacing: list | None) -> None:
+    write_stack(tmp_path, VOXELS, GRID, PixelSpacing=spacing)
+    (series,) = scan(tmp_path)
+    assert issues(series)["geometry.no_spacing"]
+    volume = assemble_volume(series.instances, series.summary)
+    assert volume.geometry.spacing_ijk_mm[:2] == (1.0, 1.0)
+    assert not volume.allows_volumetry
+
+
+def radiograph(path: Path, **elements: object) -> None:
+    data = empty_dataset("1.2.840.10008.5.1.4.1.1.1", f"{UID_ROOT}.40.{abs(hash(path.name)) % 1000}")
+    data.Modality = "CR"
+    set_pixels(data, np.arange(30, dtype=np.uint16).reshape(5, 6))
+    data.PhotometricInterpretation = "MONOCHROME1"
+    for keyword, value in elements.items():
+        setattr(data, keyword, value)
+    save(data, path)
+
+
+def test_radiographs_stand_alone_and_say_how_they_are_calibrated(tmp_path: Path) -> None:
+    radiograph(tmp_path / "a.dcm", PixelSpacing=[0.2, 0.2], InstanceNumber=1)
+    radiograph(tmp_path / "b.dcm", ImagerPixelSpacing=[0.1, 0.1], InstanceNumber=2)
+    radiograph(tmp_path / "c.dcm", ImagerPixelSpacing=[0, 0], InstanceNumber=3)
+    a, b, c = scan(tmp_path)
+    assert all(s.summary.kind is SeriesKind.IMAGE and s.summary.instances == 1 for s in (a, b, c))
+    assert "geometry.uncalibrated" not in issues(a)
+    assert issues(b)["geometry.uncalibrated"]
+    assert issues(c)["geometry.no_spacing"]
+    assert assemble_volume(a.instances, a.summary).inverted
+    assert b.summary.axis_codes == ""
+
+
+def multi_frame(path: Path, positions: list[tuple[float, float, float]] | None) -> None:
+    from pydicom.dataset import Dataset
+
+    data = empty_dataset("1.2.840.10008.5.1.4.1.1.4.1", f"{UID_ROOT}.50")
+    data.Modality = "MR"
+    set_pixels(data, np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6))
+    if positions is not None:
+        shared = Dataset()
+        measures, orientation = Dataset(), Dataset()
+        measures.PixelSpacing = [1.5, 1.5]
+        orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        shared.PixelMeasuresSequence = [measures]
+        shared.PlaneOrientationSequence = [orientation]
+        data.SharedFunctionalGroupsSequence = [shared]
+        frames = []
+        for position in positions:
+            plane, item = Dataset(), Dataset()
+            plane.ImagePositionPatient = list(position)
+            item.PlanePositionSequence = [plane]
+            frames.append(item)
+        data.PerFrameFunctionalGroupsSequence = frames
+    save(data, path)
+
+
+def test_enhanced_frames_are_sorted_into_a_volume(tmp_path: Path) -> None:
+    multi_frame(tmp_path / "e.dcm", [(0, 0, 6), (0, 0, 3), (0, 0, 9), (0, 0, 0)])
+    (series,) = scan(tmp_path)
+    assert series.summary.kind is SeriesKind.VOLUME
+    assert series.summary.spacing_kji_mm == pytest.approx((3.0, 1.5, 1.5))
+    volume = assemble_volume(series.instances, series.summary)
+    assert volume.frame_numbers == (4, 2, 1, 3)
+    assert [int(v) for v in volume.voxels[:, 0, 0]] == [90, 30, 0, 60]
+    assert volume.geometry.origin_lps_mm == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("positions", [None, [(0, 0, 0)] * 4])
+def test_frames_without_distinct_positions_are_a_cine(tmp_path: Path, positions: list | None) -> None:
+    multi_frame(tmp_path / "e.dcm", positions)
+    (series,) = scan(tmp_path)
+    assert series.summary.kind is SeriesKind.CINE
+    assert issues(series)["geometry.no_position"]
+    assert assemble_volume(series.instances, series.summary).voxels.shape == (4, 5, 6)
+
+
+def test_keys_do_not_depend_on_the_order_of_files(tmp_path: Path) -> None:
+    paths = []
+    for time in range(2):
+        paths += write_stack(tmp_path / str(time), VOXELS, GRID, modality="MR",
+                             SOPInstanceUID=lambda k, t=time: f"{UID_ROOT}.7.{t}.{k + 1}")  # fmt: skip
+    forward = scan_paths(paths).series
+    backward = scan_paths(paths[::-1]).series
+    assert [(s.summary.key, s.instances) for s in forward] == [(s.summary.key, s.instances) for s in backward]
