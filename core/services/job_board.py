@@ -28,6 +28,7 @@ from core.jobs.messages import (
     JobCancelled,
     JobFailed,
     JobProgress,
+    JobStarted,
     JobSubmitted,
     JobSucceeded,
     WorkerLost,
@@ -202,6 +203,7 @@ class JobBoard:
 
         Not to be called from the GUI thread or a subscriber.
         """
+        self._opened.wait(_OPEN_S)
         until_s = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while not (view := self._queue.get(job_id)).is_final and not self._ends:
@@ -354,7 +356,6 @@ class JobBoard:
         if event.job_id != self._current_id or self._current is None:
             return
         if isinstance(event, JobProgress):
-            self._current.attached()
             done = _PREPARED + (_COMPUTED - _PREPARED) * event.fraction
             self._show_progress(replace(event, fraction=done))
         elif isinstance(event, JobSucceeded):
@@ -367,6 +368,8 @@ class JobBoard:
             lost = JobError("jobs.worker_lost", event.reason, "Retry the job.", "EnvironmentFault")
             self._end(Trigger.LOST, lost)
         else:
+            if isinstance(event, JobStarted):
+                self._current.attached()
             self._tell(event)
 
     def _show_progress(self, event: JobProgress) -> None:

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from core.bundles.bundle import Bundle
-from core.bundles.catalogue import Catalogue
-from core.config.resources import shipped_bundles_dir
 from core.domain.progress import CancelToken, Progress
 from core.jobs.messages import SharedArraySpec, Task
 from core.jobs.shared_arrays import SharedArray
 from core.services.engine import Engine
+from core.services.list_models import catalogue
 
 
 class JobKind(Protocol):
@@ -81,4 +80,4 @@ def taken_out(block: SharedArray) -> NDArray:
 
 def find_bundle(engine: Engine, model_id: str) -> Bundle:
     """Return a verified bundle: the shipped one, else the user's; raises InputError when there is none."""
-    return Catalogue((shipped_bundles_dir(), engine.paths.bundles)).get(model_id)
+    return catalogue(engine).get(model_id)

@@ -37,7 +37,8 @@ def check_label_map(
     Returns
     -------
     dict
-        ``"orientation"``, ``"centroids"`` and ``"laterality"``: ``"ok"``, or for the last ``"not applicable"``.
+        ``"orientation"``, ``"centroids"``, ``"voxels"`` and ``"laterality"``: ``"ok"``, or for the last
+        ``"not applicable"``.
 
     Raises
     ------
@@ -50,6 +51,7 @@ def check_label_map(
     return (
         _check_orientation(stored, segmentation)
         | _check_centroids(stored, segmentation, measures)
+        | _check_voxels(stored, segmentation)
         | check_laterality(measures)
     )
 
@@ -88,6 +90,16 @@ def _check_centroids(
                 f"({allowed_mm:.2f} mm allowed), with {found.voxels} voxels instead of {measure.voxels}.",
             )
     return {"centroids": OK}
+
+
+def _check_voxels(stored: Volume, segmentation: Segmentation) -> dict[str, str]:
+    """Every voxel, and the corners of the grid: a mirrored organ may keep its centroid."""
+    allowed_mm = 0.5 * min(segmentation.geometry.spacing_ijk_mm)
+    if not stored.geometry.same_grid_as(segmentation.geometry, allowed_mm):
+        raise _refusal("readback.grid", "a corner of its grid lies more than half a voxel from where it was.")
+    if not np.array_equal(stored.voxels, segmentation.labels):
+        raise _refusal("readback.voxels", "its voxels are not those that were written.")
+    return {"voxels": OK}
 
 
 def check_laterality(measures: Sequence[SegmentMeasure]) -> dict[str, str]:

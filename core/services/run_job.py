@@ -83,7 +83,7 @@ class RunJob:
             spec,
             self._device,
             None if self._labels is None else self._labels.spec,
-            str(self._engine.paths.root / "probes"),
+            str(self._engine.paths.bundles / ".probe"),
         )
 
     def attached(self) -> None:

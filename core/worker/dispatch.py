@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +13,9 @@ from numpy.typing import NDArray
 from core.bundles.bundle import read_bundle
 from core.domain.errors import BugError
 from core.domain.progress import CancelToken, Progress
-from core.domain.volume import Volume
-from core.jobs.messages import ExplainTask, RunModelTask, SelfTestTask, SharedArraySpec, Task, VolumeSpec
-from core.jobs.shared_arrays import SharedArray
+from core.jobs.messages import ExplainTask, RunModelTask, SelfTestTask, SharedArraySpec, Task
 from core.jobs.specs import volume_of
+from core.worker.attached import AttachedArrays
 
 if TYPE_CHECKING:
     from core.compute.inference.loaded import ModelCache
@@ -40,20 +38,22 @@ class Dispatcher:
         import core.compute.explain.run
         import core.compute.inference.run  # noqa: F401
 
-    def run(self, task: Task, progress: Progress, cancel: CancelToken) -> dict[str, Any]:
+    def run(
+        self, task: Task, arrays: AttachedArrays, progress: Progress, cancel: CancelToken
+    ) -> dict[str, Any]:
         """Do a task and return its outcome; see ``run_model``, ``explain`` and ``selftest``."""
         match task:
             case RunModelTask():
-                return run_model(task, self._models(), progress, cancel)
+                return run_model(task, arrays, self._models(), progress, cancel)
             case ExplainTask():
-                return explain(task, self._models(), progress, cancel)
+                return explain(task, arrays, self._models(), progress, cancel)
             case SelfTestTask():
                 return selftest(task, self._models(), progress, cancel)
         raise BugError("jobs.unknown_task", f"The worker cannot do a {type(task).__name__}.")
 
 
 def run_model(
-    task: RunModelTask, cache: ModelCache, progress: Progress, cancel: CancelToken
+    task: RunModelTask, arrays: AttachedArrays, cache: ModelCache, progress: Progress, cancel: CancelToken
 ) -> dict[str, Any]:
     """Run a bundle and fill ``labels_out``.
 
@@ -65,71 +65,62 @@ def run_model(
     """
     from core.compute.inference.run import run_bundle
 
-    bundle = read_bundle(Path(task.bundle_path))
-    with ExitStack() as blocks:
-        volume = _attached_volume(task.volume, blocks)
-        output = run_bundle(
-            bundle,
-            volume,
-            device=task.device,
-            progress=progress,
-            cancel=cancel,
-            cache=cache,
-            probe_folder=Path(task.probe_folder) if task.probe_folder else None,
-        )
-        cancel.raise_if_cancelled()
-        if output.labels is not None:
-            _hand_over(output.labels, task.labels_out, blocks)
-        outcome = {
-            "classes": [asdict(item) for item in output.classes],
-            "prediction_set": list(output.prediction_set),
-            "uncertainty": output.uncertainty,
-            "out_of_distribution": output.out_of_distribution,
-            "device": output.device,
-            "backend": output.backend,
-            "fallbacks": list(output.fallbacks),
-            "seconds": dict(output.seconds),
-            "peak_rss_mb": output.peak_rss_mb,
-            "has_labels": output.labels is not None,
-        }
-        del volume, output
+    output = run_bundle(
+        read_bundle(Path(task.bundle_path)),
+        volume_of(task.volume, arrays.view(task.volume.voxels)),
+        device=task.device,
+        progress=progress,
+        cancel=cancel,
+        cache=cache,
+        probe_folder=Path(task.probe_folder) if task.probe_folder else None,
+    )
+    cancel.raise_if_cancelled()
+    if output.labels is not None:
+        _hand_over(output.labels, task.labels_out, arrays)
+    outcome = {
+        "classes": [asdict(item) for item in output.classes],
+        "prediction_set": list(output.prediction_set),
+        "uncertainty": output.uncertainty,
+        "out_of_distribution": output.out_of_distribution,
+        "device": output.device,
+        "backend": output.backend,
+        "fallbacks": list(output.fallbacks),
+        "seconds": dict(output.seconds),
+        "peak_rss_mb": output.peak_rss_mb,
+        "has_labels": output.labels is not None,
+    }
     return as_json(outcome)
 
 
-def explain(task: ExplainTask, cache: ModelCache, progress: Progress, cancel: CancelToken) -> dict[str, Any]:
+def explain(
+    task: ExplainTask, arrays: AttachedArrays, cache: ModelCache, progress: Progress, cancel: CancelToken
+) -> dict[str, Any]:
     """Explain a class and fill ``heat_out``; the outcome has the other fields of ``Explanation``."""
     from core.compute.explain.run import explain_bundle
 
-    bundle = read_bundle(Path(task.bundle_path))
-    with ExitStack() as blocks:
-        volume = _attached_volume(task.volume, blocks)
-        labels = None
-        if task.labels is not None:
-            labels = blocks.enter_context(SharedArray.attach(task.labels)).array(writeable=False)
-        explanation = explain_bundle(
-            bundle,
-            volume,
-            method=task.method,
-            class_label=task.class_label,
-            layer=task.layer,
-            labels=labels,
-            device=task.device,
-            progress=progress,
-            cancel=cancel,
-            cache=cache,
-        )
-        cancel.raise_if_cancelled()
-        _hand_over(explanation.heat, task.heat_out, blocks)
-        outcome = {
-            "method": explanation.method,
-            "class_label": explanation.class_label,
-            "layer": explanation.layer,
-            "resolution_mm": list(explanation.resolution_mm),
-            "randomisation_correlation": explanation.randomisation_correlation,
-            "sanity_passed": explanation.sanity_passed,
-            "pointing_game": explanation.pointing_game,
-        }
-        del volume, labels, explanation
+    explanation = explain_bundle(
+        read_bundle(Path(task.bundle_path)),
+        volume_of(task.volume, arrays.view(task.volume.voxels)),
+        method=task.method,
+        class_label=task.class_label,
+        layer=task.layer,
+        labels=None if task.labels is None else arrays.view(task.labels),
+        device=task.device,
+        progress=progress,
+        cancel=cancel,
+        cache=cache,
+    )
+    cancel.raise_if_cancelled()
+    _hand_over(explanation.heat, task.heat_out, arrays)
+    outcome = {
+        "method": explanation.method,
+        "class_label": explanation.class_label,
+        "layer": explanation.layer,
+        "resolution_mm": list(explanation.resolution_mm),
+        "randomisation_correlation": explanation.randomisation_correlation,
+        "sanity_passed": explanation.sanity_passed,
+        "pointing_game": explanation.pointing_game,
+    }
     return as_json(outcome)
 
 
@@ -159,12 +150,7 @@ def as_json(value: Any) -> Any:
     return value
 
 
-def _attached_volume(spec: VolumeSpec, blocks: ExitStack) -> Volume:
-    voxels = blocks.enter_context(SharedArray.attach(spec.voxels)).array(writeable=False)
-    return volume_of(spec, voxels)
-
-
-def _hand_over(array: NDArray, target: SharedArraySpec | None, blocks: ExitStack) -> None:
+def _hand_over(array: NDArray, target: SharedArraySpec | None, arrays: AttachedArrays) -> None:
     """Copy a result into the block that waits for it.
 
     Raises
@@ -174,7 +160,7 @@ def _hand_over(array: NDArray, target: SharedArraySpec | None, blocks: ExitStack
     """
     if target is None:
         raise BugError("jobs.bad_output", "The model gave an array that nobody asked for.")
-    block = blocks.enter_context(SharedArray.attach(target)).array()
+    block = arrays.view(target, writeable=True)
     if block.shape != array.shape or not np.can_cast(array.dtype, block.dtype, "same_kind"):
         raise BugError(
             "jobs.bad_output",

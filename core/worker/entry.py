@@ -35,6 +35,7 @@ from core.jobs.messages import (
 )
 from core.jobs.reporter import Reporter
 from core.worker import lifeline
+from core.worker.attached import AttachedArrays
 from core.worker.channel import Channel
 from core.worker.faults import final_message
 
@@ -47,8 +48,10 @@ class TaskRunner(Protocol):
     def warm_up(self) -> None:
         """Load what every task needs."""
 
-    def run(self, task: Task, progress: Progress, cancel: CancelToken) -> dict[str, Any]:
-        """Do a task and return the outcome, a JSON document."""
+    def run(
+        self, task: Task, arrays: AttachedArrays, progress: Progress, cancel: CancelToken
+    ) -> dict[str, Any]:
+        """Do a task and return the outcome, a JSON document; keep no view of ``arrays``."""
 
 
 class Service:
@@ -79,10 +82,11 @@ class Service:
     def _do(self, order: JobSubmitted) -> None:
         job_id = order.job_id
         token = self._token(job_id)
-        self._send(JobStarted(job_id, os.getpid()))
         try:
             token.raise_if_cancelled()
-            outcome = self._runner.run(order.task, Reporter(job_id, self._send), token)
+            with AttachedArrays(order.task) as arrays:
+                self._send(JobStarted(job_id, os.getpid()))
+                outcome = self._runner.run(order.task, arrays, Reporter(job_id, self._send), token)
             last: FromWorker = JobSucceeded(job_id, outcome)
         except Exception as error:  # noqa: BLE001 - whatever a model raises becomes the job's failure
             last = final_message(job_id, error)

@@ -19,7 +19,7 @@ from typing import Any
 from core.domain.errors import InputError
 from core.domain.progress import CancelToken, Progress
 from core.jobs.messages import ExplainTask, RunModelTask, SelfTestTask, Task
-from core.jobs.shared_arrays import SharedArray
+from core.worker.attached import AttachedArrays
 from core.worker.entry import main
 
 
@@ -27,11 +27,14 @@ class RudeRunner:
     def warm_up(self) -> None:
         pass
 
-    def run(self, task: Task, progress: Progress, cancel: CancelToken) -> dict[str, Any]:
+    def run(
+        self, task: Task, arrays: AttachedArrays, progress: Progress, cancel: CancelToken
+    ) -> dict[str, Any]:
         if isinstance(task, RunModelTask):
-            return self.fill(task, progress, cancel)
+            return self.fill(task, arrays, progress, cancel)
         if isinstance(task, ExplainTask):
-            return self.heat(task)
+            arrays.view(task.heat_out, writeable=True)[...] = 0.5
+            return {"method": task.method, "class_label": task.class_label}
         assert isinstance(task, SelfTestTask)
         word, _, argument = task.bundle_path.partition(" ")
         return getattr(self, f"do_{word}")(argument, progress, cancel)
@@ -92,20 +95,16 @@ class RudeRunner:
         Path(argument).write_text(str(child.pid))
         return self.do_stubborn(argument, progress, cancel)
 
-    def fill(self, task: RunModelTask, progress: Progress, cancel: CancelToken) -> dict[str, Any]:
+    def fill(
+        self, task: RunModelTask, arrays: AttachedArrays, progress: Progress, cancel: CancelToken
+    ) -> dict[str, Any]:
         if not task.bundle_path.endswith("fill"):
             word, _, argument = Path(task.bundle_path).name.partition(" ")
             getattr(self, f"do_{word}")(argument, progress, cancel)
         assert task.labels_out is not None
-        with SharedArray.attach(task.volume.voxels) as voxels, SharedArray.attach(task.labels_out) as labels:
-            progress("filling", 0.5)
-            labels.array()[...] = voxels.array(writeable=False) > 0
+        progress("filling", 0.5)
+        arrays.view(task.labels_out, writeable=True)[...] = arrays.view(task.volume.voxels) > 0
         return {"has_labels": True}
-
-    def heat(self, task: ExplainTask) -> dict[str, Any]:
-        with SharedArray.attach(task.heat_out) as heat:
-            heat.array()[...] = 0.5
-        return {"method": task.method, "class_label": task.class_label}
 
 
 if __name__ == "__main__":

@@ -174,7 +174,9 @@ def test_a_killed_worker_is_told_and_replaced(desk: Desk) -> None:
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize(("instruction", "words"), [(f"die {int(signal.SIGSEGV)}", "SIGSEGV"), ("exit 7", "status 7")])
+@pytest.mark.parametrize(
+    ("instruction", "words"), [(f"die {int(signal.SIGSEGV)}", "SIGSEGV"), ("exit 7", "status 7")]
+)
 def test_a_crash_is_named(desk: Desk, instruction: str, words: str) -> None:
     event = desk.end_of(instruction)
     assert isinstance(event, WorkerLost)
@@ -224,7 +226,9 @@ def test_a_worker_that_always_dies_is_given_up_with_the_reason() -> None:
 
 @pytest.mark.fault
 def test_a_worker_that_talks_nonsense_is_ended() -> None:
-    desk = Desk(FAST, [sys.executable, "-c", "import time; print('Traceback ' * 9, flush=True); time.sleep(60)"])
+    desk = Desk(
+        FAST, [sys.executable, "-c", "import time; print('Traceback ' * 9, flush=True); time.sleep(60)"]
+    )
     try:
         event = desk.end_of("sleep 1")
         assert isinstance(event, JobFailed)
