@@ -7,23 +7,21 @@ window shows before that is the empty state.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from PySide6.QtCore import QObject, QStandardPaths
+from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QApplication
 
-from app.actions.action import Action, ActionRegistry
+from app.actions.action import ActionRegistry
 from app.actions.schemes import DEFAULT, KeyScheme
 from app.actions.window_actions import (
-    FILES,
-    FINDINGS,
-    PANELS,
-    PROGRAM,
     Subjects,
     add_model_actions,
     add_reading_actions,
+    add_window_actions,
 )
 from app.bridge.engine_events import EngineEvents, JobEvents
 from app.bridge.executors import Executors
@@ -37,7 +35,7 @@ from app.presenters.jobs import JobsPresenter
 from app.presenters.models import ModelsPresenter
 from app.presenters.notices import NoticesPresenter
 from app.presenters.palette import PalettePresenter
-from app.presenters.ports import ignore
+from app.presenters.ports import ReviewEngine, ignore
 from app.presenters.reading import ReadingPresenter
 from app.presenters.session import Panels, SessionPresenter
 from app.presenters.status import StatusPresenter
@@ -54,11 +52,25 @@ from app.views.widgets.controls import action_button
 from app.views.widgets.notice_stack import NoticeStack
 from app.views.widgets.status_bar import StatusBar
 from app.views.widgets.top_bar import TopBar
+from app.views.window_commands import Desk, WindowCommands
 from app.views.worklist.worklist_panel import WorklistPanel
 from core.config.paths import Paths
 from core.domain.errors import AppError
-from core.domain.result import Verdict
 from core.domain.study import ImportReport, SeriesSummary
+from core.jobs.messages import Event
+
+
+class LivingEngine(ReviewEngine, Protocol):
+    """An engine that is opened and closed on the database thread."""
+
+    def open(self) -> tuple[str, ...]:
+        """Open; returns what a person should be told."""
+
+    def close(self) -> None:
+        """Close."""
+
+    def save_layout(self, layout: str, theme: str) -> None:
+        """Keep the window's layout."""
 
 
 @dataclass(frozen=True)
@@ -70,36 +82,41 @@ class Start:
     files: tuple[Path, ...] = ()
 
 
+EngineMaker = Callable[[Start, Callable[[Event], None]], LivingEngine]
+
+
+def make_gateway(start: Start, publish: Callable[[Event], None]) -> LivingEngine:
+    """Return the real engine's gateway."""
+    return EngineGateway(start.home, publish)
+
+
 class Application(QObject):
     """Everything that lives as long as the window."""
 
-    def __init__(self, qt: QApplication, start: Start) -> None:
+    def __init__(self, qt: QApplication, start: Start, make_engine: EngineMaker = make_gateway) -> None:
         super().__init__()
-        self.qt = qt
         self._start = start
         self._closed = False
-        self._open_when_listed: str = ""
+        self._open_when_listed = ""
         remembered = peek_settings(Paths.resolve(start.home).settings)
-        self.theme = Theme.load(_theme_name(remembered))
-        qt.setStyleSheet(self.theme.stylesheet())
-        qt.setFont(self.theme.font())
-        self._make_engine()
+        theme = Theme.load("light" if remembered.get("theme") == "light" else "dark")
+        qt.setFont(theme.font())
+        qt.setStyleSheet(theme.stylesheet())
+        self.tasks = Executors(self)
+        self.events = EngineEvents(self)
+        self.engine = make_engine(start, self.events.publish)
+        self.commands = WindowCommands(theme)
         self._make_presenters()
-        self.registry = ActionRegistry()
-        self._make_actions(remembered)
-        self._make_window()
+        self._make_actions(str(remembered.get("key_scheme") or DEFAULT))
+        self._make_panels(theme)
+        self._make_window(theme)
         self._wire()
         self.window.restore_layout(str(remembered.get("window_layout") or ""))
 
     # -- building ----------------------------------------------------------------------------------
 
-    def _make_engine(self) -> None:
-        self.tasks = Executors(self)
-        self.events = EngineEvents(self)
-        self.gateway = EngineGateway(self._start.home, self.events.publish)
-
     def _make_presenters(self) -> None:
-        engine, tasks = self.gateway, self.tasks
+        engine, tasks = self.engine, self.tasks
         self.notices = NoticesPresenter()
         self.status = StatusPresenter()
         self.reading = ReadingPresenter()
@@ -122,8 +139,8 @@ class Application(QObject):
         )
         self.session = SessionPresenter(engine, tasks, panels)
 
-    def _make_actions(self, remembered: dict[str, Any]) -> None:
-        registry = self.registry
+    def _make_actions(self, scheme: str) -> None:
+        self.registry = ActionRegistry()
         subjects = Subjects(
             self.reading,
             self.worklist,
@@ -134,82 +151,69 @@ class Application(QObject):
             self.notices,
             self.session,
         )
-        self._add_window_actions()
-        add_reading_actions(registry, subjects)
-        add_model_actions(registry, subjects)
-        self.palette = PalettePresenter(registry.commands, lambda name: ignore(registry.trigger(name)))
-        registry.bind(dict(_scheme(str(remembered.get("key_scheme") or DEFAULT)).keys))
+        add_window_actions(self.registry, self.commands.runs())
+        add_reading_actions(self.registry, subjects)
+        add_model_actions(self.registry, subjects)
+        self.palette = PalettePresenter(
+            self.registry.commands, lambda name: ignore(self.registry.trigger(name))
+        )
+        self.registry.bind(dict(_scheme(scheme).keys))
 
-    def _add_window_actions(self) -> None:
-        for action_id, title, group, icon in (
-            ("file.open", "Open files", FILES, "folder"),
-            ("file.sample", "Open the sample study", FILES, "sample"),
-            ("search.focus", "Search", FILES, "search"),
-            ("palette.open", "Find a command", PROGRAM, "command"),
-            ("help.keys", "Show the keys", PROGRAM, "keyboard"),
-            ("panel.left", "Fold the worklist", PANELS, "panel-left"),
-            ("panel.right", "Fold findings and models", PANELS, "panel-right"),
-            ("panel.jobs", "Jobs", PANELS, "jobs"),
-            ("panel.audit", "Audit trail", PANELS, "audit"),
-            ("view.full_screen", "Full screen", PANELS, "fit"),
-            ("view.theme", "Dark or light", PANELS, "theme"),
-            ("view.identity", "Show or hide patient identity", FILES, "eye"),
-            ("focus.worklist", "Go to the worklist", PANELS, "panel-left"),
-            ("focus.reading", "Back to the pictures", PANELS, "image"),
-            ("focus.findings", "Go to the findings", PANELS, "findings"),
-            ("focus.models", "Go to the models", PANELS, "model"),
-            ("notice.dismiss", "Dismiss the newest notice", PROGRAM, "close"),
-            ("finding.edit", "Edit the finding (give the reason)", FINDINGS, "edit"),
-            ("finding.reason", "Give a reason for the verdict", FINDINGS, "text"),
-            ("result.export", "Export the result", FINDINGS, "export"),
-            ("audit.verify", "Verify the audit trail", PROGRAM, "audit"),
-            ("app.quit", "Quit", PROGRAM, "close"),
-        ):
-            run = getattr(self, f"_do_{action_id.replace('.', '_')}")
-            self.registry.add(Action(action_id, title, group, run, icon))
-
-    def _make_window(self) -> None:
-        theme, registry = self.theme, self.registry
+    def _make_panels(self, theme: Theme) -> None:
+        registry = self.registry
         self.top_bar = TopBar(theme, registry, self.worklist.search)
         folds = [action_button(theme, registry, name) for name in ("panel.jobs", "panel.audit")]
-        for button in folds:
-            button.setProperty("compact", "true")
         self.status_bar = StatusBar(theme, self._cancel, *folds)
         self.worklist_panel = WorklistPanel(self.worklist, theme, registry, self._open_key, self._open_study)
         self.findings_panel = FindingsPanel(self.findings, theme, registry)
         self.models_panel = ModelsPanel(self.models, theme, registry, self.jobs.cancel)
         self.explanation_panel = ExplanationPanel(self.explanation, theme, registry)
-        self.export_line = ExportLine(self.export, theme, registry, self._choose_export_folder)
+        self.export_line = ExportLine(self.export, theme, registry, self.commands.choose_export_folder)
         self.reading_area = ReadingArea(self.reading, theme)
         self.jobs_panel = JobsPanel(self.jobs, theme)
         self.audit_panel = AuditPanel(self.audit, theme, registry)
-        self.notice_stack = NoticeStack(self.notices, theme)
+
+    def _make_window(self, theme: Theme) -> None:
         parts = Parts(
             self.top_bar,
             self.status_bar,
             self.worklist_panel,
-            self.notice_stack,
+            NoticeStack(self.notices, theme),
             self.reading_area,
             (self.findings_panel, self.models_panel, self.explanation_panel, self.export_line),
             self.jobs_panel,
             self.audit_panel,
         )
-        self.window = MainWindow(theme, registry, self.palette, parts, self.take_files)
+        self.window = MainWindow(theme, self.registry, self.palette, parts, self.imports.import_paths)
         self.window.hold_overlays = self.reading.hold_overlays
         self.window.on_close = self.close
-        self._export_folder = (
-            Path(QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation))
-            / "Overread"
+        desk = Desk(
+            self.window,
+            self.top_bar,
+            self.worklist_panel,
+            self.findings_panel,
+            self.models_panel,
+            self.worklist,
+            self.findings,
+            self.imports,
+            self.export,
+            self.audit,
+            self.notices,
+            self.palette,
         )
+        self.commands.attach(desk)
+        self.commands.identity_toggled = self._show_title
 
     def _wire(self) -> None:
         self.status.attach(self.status_bar)
         self.jobs.attach(self.status)
         self.jobs.listen(self.models.set_jobs)
         self.jobs.listen(self.explanation.set_jobs)
+        self.models.submitted = self.jobs.refresh
+        self.explanation.submitted = self.jobs.refresh
         self.jobs.finished = self.session.on_job_finished
-        self.audit.attach(_Attached(self.status.set_audit))
-        self.explanation.attach(_Attached(lambda state: self.export.set_has_map(state.has_map)))
+        self.audit.attach(_Listener(self.status.set_audit))
+        self.explanation.attach(_Listener(lambda state: self.export.set_has_map(state.has_map)))
         self.imports.imported = self._on_imported
         self.worklist.refreshed = self._on_listed
         self.session.opened = self._on_opened
@@ -225,17 +229,16 @@ class Application(QObject):
         self.reading_area.setFocus()
 
     def _open_engine(self) -> None:
-        self.tasks.db(self.gateway.open, self._on_engine_open, self._on_engine_failed)
+        self.tasks.db(self.engine.open, self._on_engine_open, self._on_engine_failed)
 
     def _on_engine_open(self, told: tuple[str, ...]) -> None:
         for text in told:
             self.notices.say("caution", text)
-        self.top_bar.set_reader(self.gateway.reader)
+        self.top_bar.set_reader(self.engine.reader)
         self.worklist.refresh()
         self.jobs.refresh()
         self.audit.verify()
-        if self._start.files:
-            self.take_files(list(self._start.files))
+        self.imports.import_paths(self._start.files)
         if self._start.sample:
             self.imports.import_sample()
 
@@ -250,27 +253,22 @@ class Application(QObject):
         self._closed = True
         self.imports.cancel()
         self.session.cancel_loading()
-        layout, theme = self.window.layout_state(), self.theme.name
+        layout, theme = self.window.layout_state(), self.commands.theme.name
         self.tasks.shutdown(lambda: self._last_words(layout, theme))
 
     def _last_words(self, layout: str, theme: str) -> None:
         try:
-            self.gateway.save_layout(layout, theme)
+            self.engine.save_layout(layout, theme)
         finally:
-            self.gateway.close()
+            self.engine.close()
 
-    # -- what the screens ask for ------------------------------------------------------------------
-
-    def take_files(self, files: list[Path]) -> None:
-        """Import files and open what they hold."""
-        self.imports.import_paths(files)
+    # -- between the panels ------------------------------------------------------------------------
 
     def _on_imported(self, report: ImportReport) -> None:
         if report.studies and self.session.summary is None:
             self._open_when_listed = report.studies[0].study_uid
         self.worklist.refresh()
-        if self.audit_panel.isVisible():
-            self.audit.refresh()
+        self._refresh_audit()
 
     def _on_listed(self) -> None:
         study_uid, self._open_when_listed = self._open_when_listed, ""
@@ -291,117 +289,32 @@ class Application(QObject):
     def _on_opened(self, summary: SeriesSummary) -> None:
         self.worklist.set_current(summary.key)
         self._show_title()
+        self._refresh_audit()
 
     def _show_title(self) -> None:
         summary = self.session.summary
-        if summary is None:
-            return
-        name = self.worklist.patient_name(summary.study_uid)
-        self.top_bar.set_study(" · ".join(part for part in (name, summary.description) if part))
+        if summary is not None:
+            name = self.worklist.patient_name(summary.study_uid)
+            self.top_bar.set_study(" · ".join(part for part in (name, summary.description) if part))
 
     def _on_undecided(self, study_uid: str, count: int) -> None:
         self.worklist.set_waiting(study_uid, count)
         self.top_bar.set_waiting(self.worklist.waiting)
+        self._refresh_audit()
+
+    def _refresh_audit(self) -> None:
         if self.audit_panel.isVisible():
             self.audit.refresh()
 
     def _cancel(self, what: str) -> None:
-        {"import": self.imports.cancel, "load": self.session.cancel_loading}.get(
-            what, self.jobs.cancel_running
-        )()
-
-    def _choose_export_folder(self) -> None:
-        self.window.ask_for_folder("Folder for exports", self._take_export_folder)
-
-    def _take_export_folder(self, folder: Path) -> None:
-        self._export_folder = folder
-        self.export.export(folder)
-
-    # -- actions of the window ---------------------------------------------------------------------
-
-    def _do_file_open(self) -> None:
-        self.window.ask_for_files()
-
-    def _do_file_sample(self) -> None:
-        self.imports.import_sample()
-
-    def _do_search_focus(self) -> None:
-        self.top_bar.search.setFocus()
-        self.top_bar.search.selectAll()
-
-    def _do_palette_open(self) -> None:
-        self.palette.open()
-
-    def _do_help_keys(self) -> None:
-        self.window.cheat_sheet.toggle()
-
-    def _do_panel_left(self) -> None:
-        self.window.toggle_panel(self.window.left_panel)
-
-    def _do_panel_right(self) -> None:
-        self.window.toggle_panel(self.window.right_panel)
-
-    def _do_panel_jobs(self) -> None:
-        self.window.show_tab(0)
-
-    def _do_panel_audit(self) -> None:
-        self.window.show_tab(1)
-
-    def _do_view_full_screen(self) -> None:
-        self.window.toggle_full_screen()
-
-    def _do_view_theme(self) -> None:
-        self.theme = Theme.load("light" if self.theme.name == "dark" else "dark")
-        self.window.apply_theme(self.theme)
-
-    def _do_view_identity(self) -> None:
-        self.worklist.toggle_identity()
-        self._show_title()
-
-    def _do_focus_worklist(self) -> None:
-        self.window.left_panel.show()
-        self.worklist_panel.tree.setFocus()
-
-    def _do_focus_reading(self) -> None:
-        if self.top_bar.search.hasFocus() and self.top_bar.search.text():
-            self.top_bar.search.clear()
-            return
-        self.window.leave()
-
-    def _do_focus_findings(self) -> None:
-        self.window.right_panel.show()
-        self.findings_panel.list.setFocus()
-
-    def _do_focus_models(self) -> None:
-        self.window.right_panel.show()
-        self.models_panel.focus_first()
-
-    def _do_notice_dismiss(self) -> None:
-        self.notices.dismiss_last()
-
-    def _do_finding_edit(self) -> None:
-        self.findings.decide(Verdict.EDIT)
-        self._do_finding_reason()
-
-    def _do_finding_reason(self) -> None:
-        if self.findings.state.current is not None:
-            self.window.right_panel.show()
-            self.findings_panel.focus_reason()
-
-    def _do_result_export(self) -> None:
-        self.export.export(self._export_folder)
-
-    def _do_audit_verify(self) -> None:
-        self.audit.verify()
-
-    def _do_app_quit(self) -> None:
-        self.window.close()
+        stops = {"import": self.imports.cancel, "load": self.session.cancel_loading}
+        stops.get(what, self.jobs.cancel_running)()
 
 
-class _Attached:
+class _Listener:
     """Lets a function take the states of a presenter."""
 
-    def __init__(self, take: Any) -> None:
+    def __init__(self, take: Callable[[Any], None]) -> None:
         self._take = take
 
     def show_state(self, state: Any) -> None:
@@ -416,10 +329,6 @@ def peek_settings(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _theme_name(remembered: dict[str, Any]) -> str:
-    return "light" if remembered.get("theme") == "light" else "dark"
 
 
 def _scheme(name: str) -> KeyScheme:

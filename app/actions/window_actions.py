@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from app.actions.action import Action, ActionRegistry
@@ -19,6 +19,48 @@ from core.domain.study import SeriesSummary
 
 FILES, PANELS, READING, WINDOWS = "Files", "Panels", "Pictures", "Grey scale"
 LAYOUT, MODELS, FINDINGS, PROGRAM = "Layout", "Models", "Findings", "Program"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An action of the window itself, before somebody says what it does."""
+
+    id: str
+    title: str
+    group: str
+    icon: str
+
+
+WINDOW_ACTIONS = (
+    Entry("file.open", "Open files", FILES, "folder"),
+    Entry("file.sample", "Open the sample study", FILES, "sample"),
+    Entry("search.focus", "Search", FILES, "search"),
+    Entry("view.identity", "Show or hide patient identity", FILES, "eye"),
+    Entry("panel.left", "Fold the worklist", PANELS, "panel-left"),
+    Entry("panel.right", "Fold findings and models", PANELS, "panel-right"),
+    Entry("panel.jobs", "Jobs", PANELS, "jobs"),
+    Entry("panel.audit", "Audit trail", PANELS, "audit"),
+    Entry("focus.worklist", "Go to the worklist", PANELS, "panel-left"),
+    Entry("focus.reading", "Back to the pictures", PANELS, "image"),
+    Entry("focus.findings", "Go to the findings", PANELS, "findings"),
+    Entry("focus.models", "Go to the models", PANELS, "model"),
+    Entry("view.full_screen", "Full screen", PANELS, "fit"),
+    Entry("view.theme", "Dark or light", PANELS, "theme"),
+    Entry("palette.open", "Find a command", PROGRAM, "command"),
+    Entry("help.keys", "Show the keys", PROGRAM, "keyboard"),
+    Entry("notice.dismiss", "Dismiss the newest notice", PROGRAM, "close"),
+    Entry("audit.verify", "Verify the audit trail", PROGRAM, "audit"),
+    Entry("app.quit", "Quit", PROGRAM, "close"),
+    Entry("finding.edit", "Edit the finding (give the reason)", FINDINGS, "edit"),
+    Entry("finding.reason", "Give a reason for the verdict", FINDINGS, "text"),
+    Entry("result.export", "Export the result", FINDINGS, "export"),
+)
+
+
+def add_window_actions(registry: ActionRegistry, runs: Mapping[str, Callable[[], None]]) -> None:
+    """Add what is done to the window itself; raises KeyError when ``runs`` misses one."""
+    for entry in WINDOW_ACTIONS:
+        registry.add(Action(entry.id, entry.title, entry.group, runs[entry.id], entry.icon))
 
 
 @dataclass(frozen=True)

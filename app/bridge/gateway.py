@@ -202,7 +202,7 @@ class EngineGateway:
 
     def jobs(self) -> list[JobRow]:
         """Return the jobs, newest first."""
-        return [job_row(view, self._series_of_job) for view in self.board.jobs()]
+        return [job_row(view, self._series_of_job) for view in reversed(self.board.jobs())]
 
     def export(self, result_id: str, kinds: Sequence[str], out: Path) -> list[ExportedRow]:
         """Write a result to a folder, verified."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from app.presenters.notices import NoticesPresenter
@@ -57,6 +58,7 @@ class ExplanationPresenter(Presenter[ExplanationState]):
         self._maps: dict[tuple[str, str], Explanation] = {}
         self._generation = 0
         self._job_id = ""
+        self.submitted: Callable[[], None] = lambda: None
         self._show_when_done: tuple[str, str] | None = None
 
     def set_volume(self, volume: Volume | None) -> None:
@@ -126,6 +128,7 @@ class ExplanationPresenter(Presenter[ExplanationState]):
         def done(job_id: str) -> None:
             if generation == self._generation:
                 self._job_id = job_id
+            self.submitted()
 
         def failed(error: AppError) -> None:
             if generation == self._generation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.presenters.notices import NoticesPresenter
@@ -54,7 +55,9 @@ class ModelsPresenter(Presenter[ModelsState]):
         self._offers: list[ModelOffer] = []
         self._jobs: tuple[JobRow, ...] = ()
         self._starting: set[str] = set()
+        self._known = False
         self._generation = 0
+        self.submitted: Callable[[], None] = lambda: None
 
     def offer(self, model_id: str) -> ModelOffer | None:
         """Return what is known about a model of the last catalogue."""
@@ -65,7 +68,7 @@ class ModelsPresenter(Presenter[ModelsState]):
         self._generation += 1
         self._summary = None
         self._volume = None
-        self._offers = []
+        self._offers, self._known = [], False
         self._publish(ModelsState())
 
     def set_series(self, summary: SeriesSummary) -> None:
@@ -74,12 +77,12 @@ class ModelsPresenter(Presenter[ModelsState]):
         generation = self._generation
         self._summary = summary
         self._volume = None
-        self._offers = []
+        self._offers, self._known = [], False
         self._publish(ModelsState(message="Looking which models fit…"))
 
         def done(offers: list[ModelOffer]) -> None:
             if generation == self._generation:
-                self._offers = offers
+                self._offers, self._known = offers, True
                 self._rebuild()
 
         def failed(error: AppError) -> None:
@@ -92,12 +95,13 @@ class ModelsPresenter(Presenter[ModelsState]):
     def set_volume(self, volume: Volume) -> None:
         """Take the voxels; running needs them."""
         self._volume = volume
-        self._rebuild()
+        if self._known:
+            self._rebuild()
 
     def set_jobs(self, jobs: tuple[JobRow, ...]) -> None:
         """Take the present jobs."""
         self._jobs = jobs
-        if self._summary is not None and self._offers:
+        if self._known:
             self._rebuild()
 
     def run(self, model_id: str) -> None:
@@ -112,6 +116,7 @@ class ModelsPresenter(Presenter[ModelsState]):
 
         def done(_: str) -> None:
             self._starting.discard(model_id)
+            self.submitted()
 
         def failed(error: AppError) -> None:
             self._starting.discard(model_id)

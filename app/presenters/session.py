@@ -137,7 +137,7 @@ class SessionPresenter:
         """Show a new result if it belongs to the open series; else it waits as a badge."""
         if job.kind != "run":
             return
-        if self._summary is not None and job.series_key == self._summary.key:
+        if self._summary is not None and job.series_key in ("", self._summary.key):
             self.reload_results(job.result_id)
         else:
             self._panels.notices.say(

@@ -65,6 +65,7 @@ class MainWindow(QMainWindow):
         self._painted = False
         self._dialog: QFileDialog | None = None
         self.on_close: Callable[[], None] = lambda: None
+        self.hold_overlays: Callable[[bool], None] = lambda _: None
         self.setWindowTitle("Overread")
         self.setAcceptDrops(True)
         self.resize(1440, 900)
@@ -118,6 +119,10 @@ class MainWindow(QMainWindow):
         self.bottom_panel.setCurrentIndex(number)
         self.bottom_panel.show()
 
+    def quit(self) -> None:
+        """Close the window."""
+        self.close()
+
     def toggle_full_screen(self) -> None:
         """Enter or leave full screen."""
         self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
@@ -152,8 +157,6 @@ class MainWindow(QMainWindow):
         else:
             bound.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
             self.addAction(bound)
-
-    hold_overlays: Callable[[bool], None] = staticmethod(lambda _: None)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """While Space is held on the pictures, nothing covers them."""

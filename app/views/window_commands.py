@@ -1,0 +1,153 @@
+"""What the window's own actions do: focus, panels, files, theme, export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PySide6.QtCore import QStandardPaths
+
+from app.presenters.audit import AuditPresenter
+from app.presenters.exporting import ExportPresenter
+from app.presenters.findings import FindingsPresenter
+from app.presenters.importing import ImportPresenter
+from app.presenters.notices import NoticesPresenter
+from app.presenters.palette import PalettePresenter
+from app.presenters.worklist import WorklistPresenter
+from app.views.findings.findings_panel import FindingsPanel
+from app.views.main_window import MainWindow
+from app.views.models.models_panel import ModelsPanel
+from app.views.theme import Theme
+from app.views.widgets.top_bar import TopBar
+from app.views.worklist.worklist_panel import WorklistPanel
+from core.domain.result import Verdict
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The presenters and widgets that commands touch."""
+
+    window: MainWindow
+    top_bar: TopBar
+    worklist_panel: WorklistPanel
+    findings_panel: FindingsPanel
+    models_panel: ModelsPanel
+    worklist: WorklistPresenter
+    findings: FindingsPresenter
+    imports: ImportPresenter
+    export: ExportPresenter
+    audit: AuditPresenter
+    notices: NoticesPresenter
+    palette: PalettePresenter
+
+
+class WindowCommands:
+    """One method per action; ``runs`` maps action ids to them."""
+
+    def __init__(self, theme: Theme) -> None:
+        self.theme = theme
+        self.export_folder = default_export_folder()
+        self.identity_toggled: Callable[[], None] = lambda: None
+        self._desk: Desk | None = None
+
+    def attach(self, desk: Desk) -> None:
+        """Take what the commands act on; the registry is filled before the widgets are made."""
+        self._desk = desk
+
+    @property
+    def desk(self) -> Desk:
+        """What the commands act on."""
+        if self._desk is None:
+            raise RuntimeError("the window isn't built")
+        return self._desk
+
+    def runs(self) -> dict[str, Callable[[], None]]:
+        """Return what each action of the window does."""
+        return {
+            "file.open": lambda: self.desk.window.ask_for_files(),
+            "file.sample": lambda: self.desk.imports.import_sample(),
+            "search.focus": self.focus_search,
+            "view.identity": self.toggle_identity,
+            "panel.left": lambda: self.desk.window.toggle_panel(self.desk.window.left_panel),
+            "panel.right": lambda: self.desk.window.toggle_panel(self.desk.window.right_panel),
+            "panel.jobs": lambda: self.desk.window.show_tab(0),
+            "panel.audit": lambda: self.desk.window.show_tab(1),
+            "focus.worklist": self.focus_worklist,
+            "focus.reading": self.leave,
+            "focus.findings": self.focus_findings,
+            "focus.models": self.focus_models,
+            "view.full_screen": lambda: self.desk.window.toggle_full_screen(),
+            "view.theme": self.toggle_theme,
+            "palette.open": lambda: self.desk.palette.open(),
+            "help.keys": lambda: self.desk.window.cheat_sheet.toggle(),
+            "notice.dismiss": lambda: self.desk.notices.dismiss_last(),
+            "audit.verify": lambda: self.desk.audit.verify(),
+            "app.quit": lambda: self.desk.window.quit(),
+            "finding.edit": self.edit_finding,
+            "finding.reason": self.give_reason,
+            "result.export": lambda: self.desk.export.export(self.export_folder),
+        }
+
+    def focus_search(self) -> None:
+        """Put the cursor into the search."""
+        self.desk.top_bar.search.setFocus()
+        self.desk.top_bar.search.selectAll()
+
+    def toggle_identity(self) -> None:
+        """Show or hide who the patients are."""
+        self.desk.worklist.toggle_identity()
+        self.identity_toggled()
+
+    def focus_worklist(self) -> None:
+        """Go to the tree."""
+        self.desk.window.left_panel.show()
+        self.desk.worklist_panel.tree.setFocus()
+
+    def focus_findings(self) -> None:
+        """Go to the findings."""
+        self.desk.window.right_panel.show()
+        self.desk.findings_panel.list.setFocus()
+
+    def focus_models(self) -> None:
+        """Go to the first Run button."""
+        self.desk.window.right_panel.show()
+        self.desk.models_panel.focus_first()
+
+    def leave(self) -> None:
+        """Esc: clear the search, close what floats, or go back to the pictures."""
+        search = self.desk.top_bar.search
+        if search.hasFocus() and search.text():
+            search.clear()
+        else:
+            self.desk.window.leave()
+
+    def toggle_theme(self) -> None:
+        """Change between dark and light."""
+        self.theme = Theme.load("light" if self.theme.name == "dark" else "dark")
+        self.desk.window.apply_theme(self.theme)
+
+    def edit_finding(self) -> None:
+        """Record that the finding needs editing and ask for the reason, without stopping anybody."""
+        self.desk.findings.decide(Verdict.EDIT)
+        self.give_reason()
+
+    def give_reason(self) -> None:
+        """Put the cursor into the reason."""
+        if self.desk.findings.state.current is not None:
+            self.desk.window.right_panel.show()
+            self.desk.findings_panel.focus_reason()
+
+    def choose_export_folder(self) -> None:
+        """Ask where exports go, then export."""
+        self.desk.window.ask_for_folder("Folder for exports", self._export_to)
+
+    def _export_to(self, folder: Path) -> None:
+        self.export_folder = folder
+        self.desk.export.export(folder)
+
+
+def default_export_folder() -> Path:
+    """Return the folder for exports: ``Overread`` among the user's documents."""
+    documents = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation)
+    return Path(documents) / "Overread"

@@ -1,0 +1,285 @@
+"""An engine in memory for presenters and windows, and two ways to run its work."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.presenters.ports import AuditCheck, AuditRow, ExportedRow, JobRow, ModelOffer, SliceSink
+from core.domain.coding import CodedConcept
+from core.domain.errors import AppError
+from core.domain.explanation import Explanation
+from core.domain.geometry import VolumeGeometry
+from core.domain.progress import CancelToken, Progress
+from core.domain.result import (
+    Decision,
+    Finding,
+    ModelIdentity,
+    ModelResult,
+    SegmentMeasure,
+    Verdict,
+)
+from core.domain.segmentation import Segmentation, SegmentDefinition
+from core.domain.study import ImportReport, PatientIdentity, SeriesKind, SeriesSummary, StudySummary
+from core.domain.volume import SeriesIssue, Volume
+
+ORGAN = CodedConcept("39607008", "SCT", "Lung structure")
+TISSUE = CodedConcept("85756007", "SCT", "Tissue")
+SHAPE = (24, 48, 48)
+
+
+def summary(
+    key: str = "s1",
+    study: str = "t1",
+    *,
+    description: str = "Thorax 5.0",
+    issues: tuple[SeriesIssue, ...] = (),
+) -> SeriesSummary:
+    """Return a small CT series."""
+    return SeriesSummary(
+        key, key, study, "CT", description, "CHEST", SHAPE[0], SHAPE[0], SeriesKind.VOLUME, SHAPE,
+        (5.0, 2.0, 2.0), not issues, issues, 3, "LPS",
+    )  # fmt: skip
+
+
+def study(
+    uid: str = "t1", pseudonym: str = "P-1", *series: SeriesSummary, date: str = "2026-01"
+) -> StudySummary:
+    """Return a study with one series unless others are given."""
+    return StudySummary(uid, pseudonym, "CT thorax", ("CT",), "new", series or (summary(study=uid),), date)
+
+
+def geometry() -> VolumeGeometry:
+    """Return the grid of the small series."""
+    return VolumeGeometry.from_axes(SHAPE, (2.0, 2.0, 5.0), np.eye(3), (-48.0, -48.0, 0.0))
+
+
+def volume(key: str = "s1") -> Volume:
+    """Return a bright cylinder in air."""
+    k, j, i = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    inside = (j - 24) ** 2 + (i - 24) ** 2 < 18**2
+    voxels = np.where(inside, 40, -1000).astype(np.int16) + np.zeros_like(k, dtype=np.int16)
+    return Volume(geometry(), np.ascontiguousarray(voxels), "CT", key, "t1", "HU", "CHEST", "Thorax 5.0")
+
+
+def segmentation(names: Sequence[str] = ("left lung", "heart")) -> Segmentation:
+    """Return one slab per name."""
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    for value in range(1, len(names) + 1):
+        labels[:, 10:30, 8 + 6 * (value - 1) : 12 + 6 * (value - 1)] = value
+    colors = ((86, 180, 233), (230, 159, 0), (0, 158, 115))
+    segments = tuple(
+        SegmentDefinition(v, name, ORGAN, TISSUE, colors[(v - 1) % 3]) for v, name in enumerate(names, 1)
+    )
+    return Segmentation(geometry(), labels, segments)
+
+
+def result(
+    result_id: str = "r1", key: str = "s1", names: Sequence[str] = ("left lung", "heart")
+) -> ModelResult:
+    """Return a result with one finding per segment."""
+    segments = tuple(
+        SegmentMeasure(v, name, ORGAN, 1000 * v, 20.0 * v, (0.0, 0.0, 50.0), -800.0)
+        for v, name in enumerate(names, 1)
+    )
+    findings = tuple(
+        Finding(f"f{s.value}", s.label, "segment", s.centroid_lps_mm, None, s.volume_ml, 0.86, s.value)
+        for s in segments
+    )
+    return ModelResult(
+        result_id, "t1", key, ModelIdentity("thorax-ct", "1.0.0", "ab" * 32, "Thorax organs"), "segmentation",
+        "cpu", segments=segments, findings=findings, label_map_file="labels.nii.gz",
+        checks={"geometry": "ok", "read-back": "ok"}, created_utc="2026-01-02T03:04:05+00:00",
+    )  # fmt: skip
+
+
+def explanation(method: str = "gradcam", label: str = "left lung") -> Explanation:
+    """Return a warm corner."""
+    heat = np.zeros(SHAPE, dtype=np.float32)
+    heat[:, :20, :20] = 0.9
+    return Explanation(geometry(), heat, method, label, "encoder", (16.0, 16.0, 20.0), 0.08, True, True)
+
+
+OFFER = ModelOffer(
+    "thorax-ct", "Thorax organs", "1.0.0", "segmentation", True, "", "signed", ("left lung", "heart"), 14.0,
+    "MIT", ("gradcam", "gradcam++"),
+)  # fmt: skip
+MISFIT = ModelOffer(
+    "mednist", "Body part", "1.0.0", "classification", False, "It needs a single picture.", "signed"
+)
+
+
+class FakeReviewEngine:
+    """Answers from attributes that a test may change; ``errors`` names methods that refuse."""
+
+    def __init__(self) -> None:
+        self.studies: list[StudySummary] = [study()]
+        self.patients: dict[str, PatientIdentity] = {
+            "t1": PatientIdentity("Muster^Erika", "ID-1", "19700101", "F", "A-1")
+        }
+        self.results: list[ModelResult] = []
+        self.offers: list[ModelOffer] = [OFFER, MISFIT]
+        self.decisions: dict[tuple[str, str], Decision] = {}
+        self.recorded: list[Decision] = []
+        self.explanations: list[Explanation] = []
+        self.job_rows: list[JobRow] = []
+        self.calls: list[tuple[Any, ...]] = []
+        self.errors: dict[str, AppError] = {}
+        self.segment_names: tuple[str, ...] = ("left lung", "heart")
+        self.check = AuditCheck(12, True)
+        self.reader = "A. B."
+        self.saved: list[tuple[str, str]] = []
+
+    def _note(self, name: str, *arguments: Any) -> None:
+        self.calls.append((name, *arguments))
+        if name in self.errors:
+            raise self.errors[name]
+
+    def open(self) -> tuple[str, ...]:
+        self._note("open")
+        return ()
+
+    def close(self) -> None:
+        self._note("close")
+
+    def save_layout(self, layout: str, theme: str) -> None:
+        self.saved.append((layout, theme))
+
+    def list_studies(self) -> tuple[list[StudySummary], Mapping[str, PatientIdentity]]:
+        self._note("list_studies")
+        return list(self.studies), dict(self.patients)
+
+    def thumbnail(self, series_key: str) -> NDArray[np.uint8] | None:
+        self._note("thumbnail", series_key)
+        return volume().voxels[12].clip(0, 255).astype(np.uint8)
+
+    def import_paths(self, paths: Sequence[Path], progress: Progress, cancel: CancelToken) -> ImportReport:
+        self._note("import_paths", tuple(paths))
+        progress("reading headers", 0.5)
+        cancel.raise_if_cancelled()
+        return ImportReport(tuple(self.studies), 0, (), 0.1)
+
+    def import_sample(self, progress: Progress, cancel: CancelToken) -> ImportReport:
+        return self.import_paths((), progress, cancel)
+
+    def load_volume(
+        self, series_key: str, progress: Progress, cancel: CancelToken, on_slice: SliceSink
+    ) -> Volume:
+        self._note("load_volume", series_key)
+        loaded = volume(series_key)
+        progress("decoding", 0.5)
+        for k in range(0, SHAPE[0], 6):
+            on_slice(k, loaded.geometry, loaded.voxels[k])
+        cancel.raise_if_cancelled()
+        return loaded
+
+    def results_for(self, series_key: str) -> list[ModelResult]:
+        self._note("results_for", series_key)
+        return [r for r in self.results if r.series_uid == series_key]
+
+    def load_segmentation(self, result_id: str) -> Segmentation | None:
+        self._note("load_segmentation", result_id)
+        return segmentation(self.segment_names)
+
+    def load_explanations(self, result_id: str) -> list[Explanation]:
+        self._note("load_explanations", result_id)
+        return list(self.explanations)
+
+    def decisions_for(self, result_id: str) -> Mapping[str, Decision]:
+        self._note("decisions_for", result_id)
+        return {finding: d for (owner, finding), d in self.decisions.items() if owner == result_id}
+
+    def record_decision(self, result_id: str, finding_id: str, verdict: Verdict, reason: str) -> Decision:
+        self._note("record_decision", result_id, finding_id, verdict, reason)
+        number = len(self.recorded) + 1
+        decision = Decision(f"d{number}", result_id, finding_id, verdict, self.reader, "2026-01-02", reason)
+        self.recorded.append(decision)
+        self.decisions[(result_id, finding_id)] = decision
+        return decision
+
+    def list_models(self, series: SeriesSummary) -> list[ModelOffer]:
+        self._note("list_models", series.key)
+        return list(self.offers)
+
+    def submit_run(self, model_id: str, series_key: str, loaded: Volume | None) -> str:
+        self._note("submit_run", model_id, series_key)
+        return "j1"
+
+    def submit_explain(self, result_id: str, method: str, class_label: str, loaded: Volume | None) -> str:
+        self._note("submit_explain", result_id, method, class_label)
+        return "e1"
+
+    def cancel_job(self, job_id: str) -> None:
+        self._note("cancel_job", job_id)
+
+    def retry_job(self, job_id: str) -> None:
+        self._note("retry_job", job_id)
+
+    def jobs(self) -> list[JobRow]:
+        self._note("jobs")
+        return list(self.job_rows)
+
+    def export(self, result_id: str, kinds: Sequence[str], out: Path) -> list[ExportedRow]:
+        self._note("export", result_id, tuple(kinds), out)
+        return [ExportedRow(kind, out / f"{kind}.dcm", True) for kind in kinds]
+
+    def audit_events(self, limit: int) -> list[AuditRow]:
+        self._note("audit_events", limit)
+        return [
+            AuditRow(n, f"2026-01-02T03:04:{n:02d}", "Verdict", "done", "A. B.", "accept") for n in (2, 1)
+        ]
+
+    def verify_audit(self) -> AuditCheck:
+        self._note("verify_audit")
+        return self.check
+
+
+class ImmediateTasks:
+    """Runs everything at once, on the calling thread."""
+
+    def io(self, work: Callable[[], Any], done: Callable[[Any], None], failed: Callable[[Any], None]) -> None:
+        try:
+            answer = work()
+        except AppError as error:
+            failed(error)
+        else:
+            done(answer)
+
+    db = io
+
+    def post(self, call: Callable[[], None]) -> None:
+        call()
+
+
+class DeferredTasks:
+    """Keeps work until a test lets it run: answers then arrive late, as they do in life."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def io(self, work: Callable[[], Any], done: Callable[[Any], None], failed: Callable[[Any], None]) -> None:
+        def run() -> None:
+            try:
+                answer = work()
+            except AppError as error:
+                refused = error
+                self._waiting.append(lambda: failed(refused))
+            else:
+                self._waiting.append(lambda: done(answer))
+
+        self._waiting.append(run)
+
+    db = io
+
+    def post(self, call: Callable[[], None]) -> None:
+        self._waiting.append(call)
+
+    def run_all(self) -> None:
+        """Let everything run, in order, with what it leads to."""
+        while self._waiting:
+            self._waiting.popleft()()

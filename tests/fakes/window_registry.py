@@ -1,0 +1,23 @@
+"""The registry of the main window without a window."""
+
+from __future__ import annotations
+
+from unittest.mock import MagicMock
+
+from app.actions.action import ActionRegistry
+from app.actions.window_actions import (
+    WINDOW_ACTIONS,
+    add_model_actions,
+    add_reading_actions,
+    add_window_actions,
+)
+
+
+def full_registry() -> ActionRegistry:
+    """Return every action of the window, bound to nothing."""
+    registry = ActionRegistry()
+    add_window_actions(registry, {entry.id: lambda: None for entry in WINDOW_ACTIONS})
+    subjects = MagicMock()
+    add_reading_actions(registry, subjects)
+    add_model_actions(registry, subjects)
+    return registry

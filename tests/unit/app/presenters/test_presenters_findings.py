@@ -1,0 +1,154 @@
+"""Findings: jump, decide, undo; a verdict is drawn only after it was recorded."""
+
+from __future__ import annotations
+
+from unittest.mock import MagicMock
+
+import pytest
+
+from app.presenters.findings import FindingsPresenter
+from app.presenters.notices import NoticesPresenter
+from app.presenters.reading import ReadingPresenter
+from core.domain.errors import EnvironmentFault
+from core.domain.result import Verdict
+from tests.fakes.review_engine import DeferredTasks, FakeReviewEngine, ImmediateTasks, result
+
+
+@pytest.fixture
+def engine() -> FakeReviewEngine:
+    return FakeReviewEngine()
+
+
+@pytest.fixture
+def reading() -> MagicMock:
+    return MagicMock(spec=ReadingPresenter)
+
+
+@pytest.fixture
+def findings(engine: FakeReviewEngine, reading: MagicMock) -> FindingsPresenter:
+    presenter = FindingsPresenter(engine, ImmediateTasks(), NoticesPresenter(), reading)
+    presenter.set_results([result()])
+    return presenter
+
+
+def test_a_result_shows_its_findings_with_units_and_words(findings: FindingsPresenter) -> None:
+    row = findings.state.rows[0]
+    assert (row.label, row.detail) == ("left lung", "20 ml · very likely, 0.86")
+    assert row.color_rgb == (86, 180, 233)
+    assert findings.state.model == "Thorax organs 1.0.0"
+    assert findings.state.undecided == 2
+
+
+def test_stepping_goes_around_and_jumps(findings: FindingsPresenter, reading: MagicMock) -> None:
+    findings.step(1)
+    assert findings.state.selected == 1
+    findings.step(1)
+    assert findings.state.selected == 0
+    findings.step(-1)
+    assert findings.state.selected == 1
+    reading.jump_to.assert_called_with((0.0, 0.0, 50.0))
+
+
+def test_a_verdict_is_recorded_then_drawn(findings: FindingsPresenter, engine: FakeReviewEngine) -> None:
+    findings.decide(Verdict.ACCEPT)
+    assert [(d.finding_id, d.verdict) for d in engine.recorded] == [("f1", Verdict.ACCEPT)]
+    assert findings.state.rows[0].verdict == "accept"
+    assert findings.state.undecided == 1
+
+
+def test_a_verdict_that_could_not_be_recorded_is_not_drawn(engine: FakeReviewEngine) -> None:
+    notices = NoticesPresenter()
+    presenter = FindingsPresenter(engine, ImmediateTasks(), notices, MagicMock(spec=ReadingPresenter))
+    presenter.set_results([result()])
+    engine.errors["record_decision"] = EnvironmentFault("disk.full", "The disk is full.", "Free some space.")
+    presenter.decide(Verdict.REJECT)
+    assert presenter.state.rows[0].verdict == ""
+    assert not presenter.state.can_undo
+    assert notices.state.notices[0].what == "The disk is full."
+
+
+def test_a_verdict_is_not_drawn_before_the_answer(engine: FakeReviewEngine) -> None:
+    tasks = DeferredTasks()
+    presenter = FindingsPresenter(engine, tasks, NoticesPresenter(), MagicMock(spec=ReadingPresenter))
+    presenter.set_results([result()])
+    tasks.run_all()
+    presenter.decide(Verdict.ACCEPT)
+    assert presenter.state.rows[0].verdict == ""
+    tasks.run_all()
+    assert presenter.state.rows[0].verdict == "accept"
+
+
+def test_undo_records_a_decision_that_supersedes(
+    findings: FindingsPresenter, engine: FakeReviewEngine
+) -> None:
+    findings.decide(Verdict.ACCEPT)
+    findings.decide(Verdict.REJECT, "motion")
+    findings.undo()
+    assert findings.state.rows[0].verdict == "accept"
+    findings.undo()
+    assert findings.state.rows[0].verdict == "unsure"
+    assert findings.state.rows[0].reason == "Withdrawn (was accept)"
+    assert len(engine.recorded) == 4
+    assert not findings.state.can_undo
+    findings.redo()
+    assert findings.state.rows[0].verdict == "accept"
+
+
+def test_a_new_verdict_ends_what_could_be_redone(findings: FindingsPresenter) -> None:
+    findings.decide(Verdict.ACCEPT)
+    findings.undo()
+    assert findings.state.can_redo
+    findings.decide(Verdict.REJECT)
+    assert not findings.state.can_redo
+
+
+def test_a_reason_is_kept_with_the_verdict(findings: FindingsPresenter, engine: FakeReviewEngine) -> None:
+    findings.set_reason("too early")
+    assert engine.recorded == []
+    findings.decide(Verdict.EDIT)
+    findings.set_reason("border too wide")
+    assert engine.recorded[-1].verdict is Verdict.EDIT
+    assert findings.state.rows[0].reason == "border too wide"
+    findings.set_reason("border too wide")
+    assert len(engine.recorded) == 2
+
+
+def test_a_segment_is_hidden_alone(findings: FindingsPresenter, reading: MagicMock) -> None:
+    findings.toggle_visible(1)
+    reading.set_segment_visible.assert_called_with(2, False)
+    assert [row.visible for row in findings.state.rows] == [True, False]
+    findings.redraw_overlays()
+    reading.set_segment_visible.assert_called_with(2, False)
+
+
+def test_an_answer_for_an_earlier_result_is_dropped(engine: FakeReviewEngine) -> None:
+    tasks = DeferredTasks()
+    reading = MagicMock(spec=ReadingPresenter)
+    presenter = FindingsPresenter(engine, tasks, NoticesPresenter(), reading)
+    presenter.set_results([result("r1")])
+    presenter.clear("another series")
+    tasks.run_all()
+    reading.set_segmentation.assert_not_called()
+    assert presenter.state.rows == ()
+
+
+def test_a_failed_check_is_said(engine: FakeReviewEngine) -> None:
+    presenter = FindingsPresenter(
+        engine, ImmediateTasks(), NoticesPresenter(), MagicMock(spec=ReadingPresenter)
+    )
+    broken = result()
+    broken.checks["read-back"] = "centroid moved by 3.1 voxels"
+    presenter.set_results([broken])
+    assert presenter.state.checks == ("read-back: centroid moved by 3.1 voxels",)
+
+
+def test_no_results_say_the_next_step(engine: FakeReviewEngine) -> None:
+    presenter = FindingsPresenter(
+        engine, ImmediateTasks(), NoticesPresenter(), MagicMock(spec=ReadingPresenter)
+    )
+    presenter.set_results([])
+    assert "Run a model" in presenter.state.message
+    presenter.step(1)
+    presenter.decide(Verdict.ACCEPT)
+    presenter.undo()
+    assert engine.recorded == []
