@@ -65,3 +65,7 @@ def translated(what: str, code: str = "dicom.malformed") -> Iterator[None]:
         ) from error
     except RAISED_BY_LIBRARIES as error:
         raise malformed(f"{what} failed ({type(error).__name__}).", code) from error
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # codecs written in Rust; not an Exception
+            raise malformed(f"{what} failed (the codec gave up).", code) from error
+        raise

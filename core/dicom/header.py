@@ -122,6 +122,7 @@ class Header:
     has_pixels: bool = False
     patient_key: str = ""
     derived_series: bool = False
+    rescale_sound: bool = True
 
     @property
     def stamp(self) -> tuple[int, int, int]:
@@ -208,6 +209,14 @@ def read_header(path: Path, wanted: frozenset[int] = HEADER_TAGS) -> Header:
             )
         )
     header = _describe(parsed)
+    if not header.rescale_sound:
+        issues.append(
+            SeriesIssue(
+                "dicom.rescale_invalid",
+                "Rescale Slope (0028,1053) or Intercept (0028,1052) is zero or no number; stored values are shown.",
+                blocks_volumetry=True,
+            )
+        )
     _complete_uids(header, issues)
     if header.has_pixels:
         try:
@@ -215,7 +224,9 @@ def read_header(path: Path, wanted: frozenset[int] = HEADER_TAGS) -> Header:
         except InputError as error:
             raise IncompleteImage(error, header.series_uid) from error
     elif _describes_image(header):
-        shortfall = malformed("The file describes an image but ends before its Pixel Data.", "dicom.truncated")
+        shortfall = malformed(
+            "The file describes an image but ends before its Pixel Data.", "dicom.truncated"
+        )
         raise IncompleteImage(shortfall, header.series_uid)
     header.issues = tuple(issues)
     recent_headers.put(header)
@@ -238,7 +249,7 @@ def _describe(parsed: ParsedFile) -> Header:
     if not e.raw:
         raise malformed("The file holds no readable element.", "dicom.empty")
     position = e.numbers(0x00200032)
-    slope, intercept = e.number(0x00281053), e.number(0x00281052)
+    slope, intercept, sound = _rescale(e)
     header = Header(
         file=parsed.file,
         parsed=parsed,
@@ -262,8 +273,9 @@ def _describe(parsed: ParsedFile) -> Header:
         image_type=e.texts(0x00080008),
         frame_of_reference_uid=e.text(0x00200052),
         instance_number=e.integer(0x00200013),
-        slope=1.0 if slope is None else slope,
-        intercept=0.0 if intercept is None else intercept,
+        slope=slope,
+        intercept=intercept,
+        rescale_sound=sound,
         lossy=parsed.syntax.lossy or e.text(0x00282110) == "01",
         has_pixels=parsed.pixels is not None,
     )
@@ -273,6 +285,16 @@ def _describe(parsed: ParsedFile) -> Header:
         identity = e.text(0x00100020) + "\n" + e.text(0x00100010)
         header.patient_key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return header
+
+
+def _rescale(e: Elements) -> tuple[float, float, bool]:
+    """Return slope, intercept, and whether they are usable; (1, 0) in place of what is not."""
+    slope = e.number(0x00281053) if 0x00281053 in e else 1.0
+    intercept = e.number(0x00281052) if 0x00281052 in e else 0.0
+    blank = slope is None and not e.text(0x00281053) and not e.text(0x00281052)
+    if slope is None or intercept is None or not (0 < abs(slope) < 1e9 and abs(intercept) < 1e9):
+        return 1.0, 0.0, blank
+    return slope, intercept, True
 
 
 def identity_of(header: Header) -> PatientIdentity:
@@ -289,7 +311,7 @@ def identity_of(header: Header) -> PatientIdentity:
 
 
 def _finite(values: tuple[float, ...], count: int) -> bool:
-    return len(values) == count and all(abs(v) < 1e9 for v in values)
+    return len(values) == count and all(abs(v) < 1e7 for v in values)
 
 
 def _positive_pair(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -387,6 +409,11 @@ def _check_pixels(header: Header) -> None:
     if header.bits_allocated not in (1, 8, 16, 32, 64) or header.samples not in (1, 3, 4):
         raise malformed(
             f"Bits Allocated {header.bits_allocated} with {header.samples} samples per pixel is not possible.",
+            "dicom.invalid_image",
+        )
+    if not 1 <= header.bits_stored <= header.bits_allocated:
+        raise malformed(
+            f"Bits Stored {header.bits_stored} does not fit Bits Allocated {header.bits_allocated}.",
             "dicom.invalid_image",
         )
     if header.frames > _MAXIMUM_FRAMES:

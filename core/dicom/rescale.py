@@ -15,8 +15,6 @@ from core.dicom.elements import Elements
 from core.dicom.header import Header
 from core.domain.window import Window
 
-_EXACT_IN_FLOAT32 = 1 << 24
-
 
 @dataclass(frozen=True)
 class LookupTable:
@@ -57,7 +55,7 @@ def rescale_of(header: Header, frame: int) -> tuple[float, float]:
     """Return (slope, intercept) of a frame (from 0); per-frame groups win over the data set."""
     if frame < len(header.planes):
         plane = header.planes[frame]
-        if plane.slope is not None and plane.intercept is not None:
+        if plane.slope and plane.intercept is not None and abs(plane.slope) + abs(plane.intercept) < 1e9:
             return plane.slope, plane.intercept
     return header.slope, header.intercept
 
@@ -67,6 +65,8 @@ def units_of(header: Header) -> str:
     rescale_type = header.elements.text(0x00281054) or (
         header.planes[0].rescale_type if header.planes else ""
     )
+    if not header.rescale_sound:
+        return "stored"
     return "HU" if header.modality == "CT" and rescale_type.upper() in ("", "HU") else "stored"
 
 
@@ -114,8 +114,3 @@ def windows_of(header: Header) -> tuple[Window, ...]:
             count = len(table.values)
             found.append(Window(table.first + count / 2, float(count), item.text(0x00283003) or "VOI LUT"))
     return tuple(found)
-
-
-def exactly_representable(low: float, high: float) -> bool:
-    """Whether all integers between are exact in float32."""
-    return max(abs(low), abs(high)) <= _EXACT_IN_FLOAT32
