@@ -9,6 +9,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 import highdicom as hd
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.sr.codedict import codes
 
 from core.domain.coding import CodedConcept
@@ -32,9 +33,9 @@ def private_label(label: str) -> hd.sr.CodedConcept:
     return private("L" + sha256(label.encode()).hexdigest()[:12].upper(), label[:64] or "unnamed")
 
 
-def private_coding_scheme() -> hd.CodingSchemeIdentificationItem:
+def private_coding_scheme() -> CodingSchemeIdentificationItem:
     """Return the declaration of the private scheme. Source: DICOM PS3.3 C.12.1 (0008,0110)."""
-    return hd.CodingSchemeIdentificationItem(
+    return CodingSchemeIdentificationItem(
         designator=PRIVATE_SCHEME, name="Overread private codes", responsible_organization="Overread"
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID, uuid4
 
 from pydicom.uid import UID
@@ -26,14 +25,6 @@ class SeriesNumbers:
 
 
 SERIES_NUMBERS = SeriesNumbers()
-
-
-def software_version() -> str:
-    """Return the version of this program; ``"unknown"`` when it runs without package metadata."""
-    try:
-        return version("overread")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def new_uid() -> UID:

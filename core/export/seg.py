@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import highdicom as hd
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from core.config.version import app_version
 from core.domain.errors import InputError
 from core.domain.result import ModelIdentity
 from core.domain.segmentation import Segmentation, SegmentDefinition
@@ -28,7 +30,6 @@ from core.export.identifiers import (
     PRODUCT,
     SERIES_NUMBERS,
     new_uid,
-    software_version,
     tracking_uid,
 )
 from core.export.seg_read_back import label_counts, verify_seg
@@ -134,7 +135,7 @@ def write_seg(
             instance_number=1,
             manufacturer=MANUFACTURER,
             manufacturer_model_name=PRODUCT,
-            software_versions=software_version(),
+            software_versions=app_version(),
             device_serial_number=place.serial,
             content_description=(description or _content_description(author))[:64],
             content_creator_name=author.reader or None,
@@ -219,7 +220,7 @@ def _content_description(author: SegmentAuthor) -> str:
     return who + INTENDED_USE
 
 
-def _coding_schemes(segments: list[SegmentDefinition]) -> list[hd.CodingSchemeIdentificationItem] | None:
+def _coding_schemes(segments: list[SegmentDefinition]) -> list[CodingSchemeIdentificationItem] | None:
     """Declare the private scheme when a segment uses it."""
     used = {code.scheme for s in segments for code in (s.code, s.category, s.anatomic_region) if code}
     return [private_coding_scheme()] if PRIVATE_SCHEME in used else None
