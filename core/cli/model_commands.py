@@ -13,7 +13,6 @@ from core.cli.output import EXIT_REFUSED, TerminalProgress, answer, tell
 from core.domain.result import ModelResult
 from core.services import (
     explain_finding,
-    export_result,
     list_models,
     manage_models,
     run_model,
@@ -92,6 +91,9 @@ def write_result_files(engine: Any, result: ModelResult, out: Path | None) -> li
     """Write the label map as NIfTI to ``out`` where the result has one."""
     if out is None or result.label_map_file is None:
         return []
+    # highdicom, which the exporters need, takes its time to load: only here.
+    from core.services import export_result
+
     files = export_result.export_result(engine, result.result_id, ["nifti"], out)
     return [{"kind": f.kind, "path": str(f.path)} for f in files]
 
@@ -135,6 +137,8 @@ def explain_command(
         explanation = explain_finding.explain(
             engine, board, result_id, method, class_label, layer, progress=TerminalProgress()
         )
+        from core.services import export_result
+
         file = export_result.export_explanation_nifti(engine, result_id, explanation, out)
     document = {
         "file": str(file),

@@ -11,7 +11,7 @@ from core.cli.options import HomeOption, JsonOption, OutFolder, engine_at
 from core.cli.output import EXIT_REFUSED, answer
 from core.domain.errors import InputError
 from core.domain.result import Verdict
-from core.services import export_result, record_decision, verify_audit
+from core.services import record_decision, verify_audit
 
 audit_app = typer.Typer(help="The audit log.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -50,6 +50,8 @@ def export_command(
     as_json: JsonOption = False,
 ) -> None:
     """Write a result as DICOM and other objects, each read back before it counts."""
+    from core.services import export_result
+
     wanted = [k.strip() for k in kinds.split(",") if k.strip()]
     with engine_at(home) as engine:
         files = export_result.export_result(engine, result_id, wanted, out)

@@ -10,7 +10,7 @@ import typer
 from core.cli.options import HomeOption, JsonOption, OutFolder
 from core.cli.output import EXIT_REFUSED, TerminalProgress, answer
 from core.domain.errors import InputError
-from core.services import demo, doctor, make_phantom
+from core.services import doctor
 
 
 def phantom_command(
@@ -25,6 +25,8 @@ def phantom_command(
 ) -> None:
     """Write a synthetic DICOM study with its ground truth as DICOM SEG."""
     del home
+    from core.services import make_phantom
+
     document = make_phantom.make_phantom(kind, out, seed=seed, **parse_settings(settings or []))
     answer(document, as_json, lambda: [f"{k}: {v}" for k, v in document.items() if k != "files"])
 
@@ -60,6 +62,8 @@ def demo_command(
     as_json: JsonOption = False,
 ) -> None:
     """Do the main job on the embedded sample: import, run, explain, decide, export, verify, draw."""
+    from core.services import demo
+
     document = demo.run_demo(out, home=home, seed=seed, progress=TerminalProgress())
 
     def lines() -> list[str]:
