@@ -85,7 +85,7 @@ class Replicas:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
             output = network(images.to(memory_format=self._layout))
         loss = self._loss_of(output, targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return float(loss.detach())
 
     @torch.no_grad()
