@@ -37,7 +37,9 @@ _PROCEDURES = {
 _MAX_NAMED_IMAGES = 4
 
 
-def write_sr(facts: ReportFacts, source: SourceSeries, out: Path, *, seg: WrittenSeg | None = None) -> ExportedFile:
+def write_sr(
+    facts: ReportFacts, source: SourceSeries, out: Path, *, seg: WrittenSeg | None = None
+) -> ExportedFile:
     """Write the structured report and read it back.
 
     Parameters
@@ -62,11 +64,15 @@ def write_sr(facts: ReportFacts, source: SourceSeries, out: Path, *, seg: Writte
         groups = _groups(facts, source, seg)
         if not groups:
             raise InputError(
-                "export.nothing_to_report", "The result has neither findings nor classes.", "Run the model again."
+                "export.nothing_to_report",
+                "The result has neither findings nor classes.",
+                "Run the model again.",
             )
         content = hd.sr.MeasurementReport(
             observation_context=_observation_context(facts),
-            procedure_reported=_PROCEDURES.get(source.first.get("Modality", ""), codes.cid100.ImagingProcedure),
+            procedure_reported=_PROCEDURES.get(
+                source.first.get("Modality", ""), codes.cid100.ImagingProcedure
+            ),
             imaging_measurements=groups,
             title=codes.DCM.ImagingMeasurementReport,
         )
@@ -91,7 +97,9 @@ def write_sr(facts: ReportFacts, source: SourceSeries, out: Path, *, seg: Writte
     return ExportedFile("sr", path, str(dataset.SOPInstanceUID), True)
 
 
-def _groups(facts: ReportFacts, source: SourceSeries, seg: WrittenSeg | None) -> list[hd.sr.templates.Template]:
+def _groups(
+    facts: ReportFacts, source: SourceSeries, seg: WrittenSeg | None
+) -> list[hd.sr.templates.Template]:
     """Build all measurement groups."""
     groups = []
     for finding in facts.spatial_findings():
@@ -186,7 +194,11 @@ def _class_group(
 ) -> hd.sr.MeasurementsAndQualitativeEvaluations:
     """Describe one class of a classification with its probability (TID 1501)."""
     finding = facts.finding_of_class(item.label)
-    uid = facts.tracking_uid(finding) if finding else tracking_uid(facts.result.result_id, f"class:{item.label}")
+    uid = (
+        facts.tracking_uid(finding)
+        if finding
+        else tracking_uid(facts.result.result_id, f"class:{item.label}")
+    )
     top = max(facts.result.classes, key=lambda other: other.probability)
     evaluations = [
         hd.sr.QualitativeEvaluation(c.PREDICTED_CLASS, c.YES if item is top else c.NO),
@@ -289,7 +301,9 @@ def _observation_context(facts: ReportFacts) -> hd.sr.ObservationContext:
 def _statements(facts: ReportFacts) -> hd.sr.ContainerContentItem:
     """State the intended use for the whole document (TID 1500 row 12)."""
     container = hd.sr.ContainerContentItem(
-        name=hd.sr.CodedConcept(value="C0034375", scheme_designator="UMLS", meaning="Qualitative Evaluations"),
+        name=hd.sr.CodedConcept(
+            value="C0034375", scheme_designator="UMLS", meaning="Qualitative Evaluations"
+        ),
         relationship_type=hd.sr.RelationshipTypeValues.CONTAINS,
     )
     container.ContentSequence = hd.sr.ContentSequence(

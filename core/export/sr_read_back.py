@@ -119,7 +119,11 @@ def _compare_finding(
         raise differs("sr", f"the measurements of {finding.label}")
     if finding.centroid_lps_mm is not None and source.geometry is not None:
         _compare_point(finding, groups, source)
-    if seg is not None and finding.segment_value in seg.segment_numbers and facts.measure(finding) is not None:
+    if (
+        seg is not None
+        and finding.segment_value in seg.segment_numbers
+        and facts.measure(finding) is not None
+    ):
         wanted = (str(seg.header.SOPInstanceUID), seg.segment_numbers[finding.segment_value])
         if wanted not in [g.segment for g in groups]:
             raise differs("sr", f"the segment of {finding.label}")
@@ -135,7 +139,8 @@ def _wanted_numbers(facts: ReportFacts, finding: Finding) -> dict[str, float]:
 def _same_numbers(found: dict[str, float], wanted: dict[str, float]) -> bool:
     """Whether both hold the same codes with the same values (to one part in a million)."""
     return found.keys() == wanted.keys() and all(
-        bool(np.isclose(found[code], value, rtol=1e-6, atol=10**-DECIMALS / 2)) for code, value in wanted.items()
+        bool(np.isclose(found[code], value, rtol=1e-6, atol=10**-DECIMALS / 2))
+        for code, value in wanted.items()
     )
 
 
