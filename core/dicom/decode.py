@@ -41,6 +41,7 @@ class PixelReader:
         self._header = header
         self._pixels = header.parsed.pixels
         self._frames: tuple[tuple[Fragment, ...], ...] | None = None
+        self._inflated: bytes | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -76,8 +77,8 @@ class PixelReader:
         count = h.bytes_per_frame
         offset = self._pixels.offset + frame * count
         target = out.data.cast("B")
-        if h.parsed.inflated is not None:
-            target[:] = h.parsed.inflated[offset : offset + count]
+        if h.parsed.deflated_from is not None:
+            target[:] = self._inflated_data()[offset : offset + count]
         else:
             with FileIO(h.file, "rb") as file:
                 file.seek(offset)
@@ -115,10 +116,19 @@ class PixelReader:
         if h.photometric == "YBR_FULL_422":
             count = count // 3 * 2
         offset = self._pixels.offset + frame * count
-        if h.parsed.inflated is not None:
-            return h.parsed.inflated[offset : offset + count]
+        if h.parsed.deflated_from is not None:
+            return self._inflated_data()[offset : offset + count]
         with ByteSource.open(h.file) as source:
             return source.read(offset, count)
+
+    def _inflated_data(self) -> bytes:
+        """Return the inflated data set; kept for the next frame when there are several."""
+        if self._inflated is not None:
+            return self._inflated
+        data = self._header.parsed.inflated()
+        if self._header.frames > 1:
+            self._inflated = data
+        return data
 
     def _compressed(self, frame: int) -> bytes:
         """Return one frame as encapsulated pixel data of its own."""

@@ -89,7 +89,7 @@ class Header:
     """One file's description. Lengths in millimetres, positions in LPS.
 
     ``frames`` counts frames; ``planes`` is filled for enhanced multi-frame objects. ``issues`` are small
-    deviations that were tolerated. ``inflated`` holds the data set of a deflated file.
+    deviations that were tolerated.
     """
 
     file: Path
@@ -153,7 +153,7 @@ class _Recent:
 
     def put(self, header: Header) -> None:
         """Remember a header; the oldest one goes."""
-        if header.parsed.inflated is not None or len(header.planes) > 1:
+        if len(header.planes) > 1:
             return
         with self._lock:
             self._entries[header.file] = (header.stamp, header)
@@ -178,7 +178,7 @@ class _Recent:
             self._entries.clear()
 
 
-recent_headers = _Recent(4096)
+recent_headers = _Recent(2048)
 
 
 def recall_header(path: Path) -> Header:
@@ -281,6 +281,8 @@ def _describe(parsed: ParsedFile) -> Header:
     )
     if 0x52009230 in e or 0x52009229 in e:
         header.planes = read_planes(e, header.frames)
+        for tag in (0x52009229, 0x52009230):  # large, and all that is needed of them stands in the planes
+            e.raw.pop(tag, None)
     if 0x00100020 in e or 0x00100010 in e:
         identity = e.text(0x00100020) + "\n" + e.text(0x00100010)
         header.patient_key = hashlib.sha256(identity.encode()).hexdigest()[:16]

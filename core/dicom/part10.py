@@ -30,7 +30,8 @@ class NotDicom(Exception):
 class ParsedFile:
     """The elements asked for, and where the pixels are.
 
-    ``inflated`` holds the data set when the syntax is deflated: then offsets refer to it.
+    ``deflated_from`` is where the deflated data set begins, if it is one: then ``size`` and the offsets of the
+    pixels refer to the inflated data set (see ``inflated``).
     """
 
     file: Path
@@ -41,7 +42,13 @@ class ParsedFile:
     pixels: PixelLocation | None
     foreign_preamble: bool
     stamp: tuple[int, int, int]
-    inflated: bytes | None = None
+    deflated_from: int | None = None
+
+    def inflated(self) -> bytes:
+        """Return the data set of a deflated file, inflated anew; raises as ``parse_file``."""
+        assert self.deflated_from is not None
+        with ByteSource.open(self.file) as source:
+            return inflate(source.read(self.deflated_from, source.size - self.deflated_from))
 
 
 def parse_file(path: Path, wanted: Collection[int] | None) -> ParsedFile:
@@ -64,7 +71,7 @@ def parse_file(path: Path, wanted: Collection[int] | None) -> ParsedFile:
             reader = ElementReader(inner, explicit=True, little_endian=True)
             elements = reader.read(0, inner.size, wanted)
             return ParsedFile(
-                path, inner.size, meta, elements, syntax, reader.pixels, foreign, source.stamp, data
+                path, inner.size, meta, elements, syntax, reader.pixels, foreign, source.stamp, start
             )
         explicit, little = syntax.explicit, syntax.little_endian
         reader = ElementReader(source, explicit, little)

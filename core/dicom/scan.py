@@ -10,6 +10,7 @@ from pathlib import Path
 
 from core.dicom.archive import extract, is_zip
 from core.dicom.dicomdir import listed_files
+from core.dicom.elements import RawElement
 from core.dicom.faults import translated
 from core.dicom.files import regular_files
 from core.dicom.header import Header, IncompleteImage, IsDicomdir, read_header
@@ -21,6 +22,7 @@ from core.domain.study import ScannedSeries, ScanResult, SkippedFile
 from core.domain.volume import SeriesIssue
 
 _REPORT_EVERY = 64
+_SHARING_FROM = 1000
 _NOT_DICOM = "This is not a DICOM file."
 
 
@@ -69,7 +71,7 @@ class _Scan:
         self._unread: dict[str, Path] = {}
         self._incomplete: Counter[str] = Counter()
         self._seen: set[Path] = set()
-        self._count = 0
+        self._shared: dict[tuple[str, bytes], RawElement] = {}
 
     def take(self, path: Path) -> None:
         """Read one file or folder that the user named."""
@@ -100,13 +102,24 @@ class _Scan:
     def _read(self, file: Path) -> bool:
         """Read a file's header; False if it isn't DICOM."""
         try:
-            self._headers[file] = read_header(file)
+            header = read_header(file)
         except NotDicom:
             return False
         except IsDicomdir:
             for listed in listed_files(file, self._skipped):
                 self._take_file(listed)
+            return True
+        if len(self._headers) >= _SHARING_FROM:
+            self._share(header)
+        self._headers[file] = header
         return True
+
+    def _share(self, header: Header) -> None:
+        """Let equal elements of many files be one object: large scans then need half the memory."""
+        raw = header.elements.raw
+        for tag, element in raw.items():
+            if not element.items:
+                raw[tag] = self._shared.setdefault((element.vr, element.value), element)
 
     def _take_archive(self, archive: Path) -> None:
         if self._work_dir is None:

@@ -249,8 +249,8 @@ def pixel_digest(header: Header) -> str:
     pixels = header.parsed.pixels
     if pixels is None:
         return ""
-    if header.parsed.inflated is not None:
-        return hashlib.sha256(header.parsed.inflated[pixels.offset :]).hexdigest()
+    if header.parsed.deflated_from is not None:
+        return hashlib.sha256(header.parsed.inflated()[pixels.offset :]).hexdigest()
     with header.file.open("rb") as stream:
         stream.seek(pixels.offset)
         return hashlib.sha256(stream.read(-1 if pixels.length is None else pixels.length)).hexdigest()
