@@ -226,7 +226,7 @@ def _bind_to_us(popen: subprocess.Popen[bytes]) -> WindowsJob | None:
     if sys.platform != "win32":
         return None
     try:
-        return WindowsJob(int(popen._handle))
+        return WindowsJob(int(vars(popen)["_handle"]))
     except OSError as error:
         LOG.warning("the worker could not be put into a job object (error %s)", error.winerror)
         return None

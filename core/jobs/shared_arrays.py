@@ -1,12 +1,13 @@
 """Arrays that two processes see at once.
 
 On POSIX a block is a file that is mapped: on Linux it lies in ``/dev/shm`` (memory), elsewhere, or when
-that is too small, in a folder of temporary files. On Windows it is a named section of the page file
-(``multiprocessing.shared_memory``, which there needs no tracker).
+that is too small, in a folder of temporary files. On Windows it is a named section of the page file.
 
-Why not ``multiprocessing.shared_memory`` on POSIX: before Python 3.13 it registers every *attached* block
-with a resource tracker, which unlinks the block when the worker ends while the owner still needs it, and
-it reserves nothing, so that a full ``/dev/shm`` kills the writer with SIGBUS instead of raising.
+Why not ``multiprocessing.shared_memory``: before Python 3.13 it registers every *attached* block with a
+resource tracker, which unlinks the block when the worker ends while the owner still needs it; it reserves
+nothing, so that a full ``/dev/shm`` kills the writer with SIGBUS instead of raising; and its ``close`` unmaps
+under the feet of NumPy, which holds no lock on the buffer, so that a forgotten view ends in a segmentation
+fault. Here a map is never closed by hand: it goes when the last view of it goes.
 
 Ownership
 ---------
@@ -26,7 +27,6 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Iterator
-from multiprocessing import shared_memory
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol
@@ -48,15 +48,11 @@ _KINDS = "buif"
 
 
 class _Block(Protocol):
-    """A mapped piece of memory."""
+    """A mapped piece of memory. Letting go of the block and of all views unmaps it."""
 
     name: str
     file: Path | None
-
-    @property
-    def buffer(self) -> memoryview | mmap.mmap: ...
-
-    def close(self) -> None: ...
+    memory: mmap.mmap
 
     def unlink(self) -> None: ...
 
@@ -68,42 +64,27 @@ class _FileBlock:
         self.name = path.name
         self.path = path
         self.file: Path | None = None if path.parent == MEMORY_FOLDER else path
-        self._stream = stream
-        self._map = mmap.mmap(stream.fileno(), size)
+        # The map keeps a duplicate of the descriptor, and with it the owner's lock.
+        self.memory = mmap.mmap(stream.fileno(), size)
 
     @classmethod
     def create(cls, path: Path, size: int) -> _FileBlock:
         """Create, reserve and map a file that only this user may read."""
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-        stream = os.fdopen(handle, "r+b", buffering=0)
-        try:
-            _hold(stream)
-            _reserve(stream, size)
-            return cls(path, stream, size)
-        except BaseException:
-            stream.close()
-            path.unlink(missing_ok=True)
-            raise
+        with os.fdopen(handle, "r+b", buffering=0) as stream:
+            try:
+                _hold(stream)
+                _reserve(stream, size)
+                return cls(path, stream, size)
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
 
     @classmethod
     def attach(cls, path: Path, size: int) -> _FileBlock:
         """Map an existing file of at least ``size`` bytes."""
-        stream = path.open("r+b", buffering=0)
-        try:
+        with path.open("r+b", buffering=0) as stream:
             return cls(path, stream, size)
-        except BaseException:
-            stream.close()
-            raise
-
-    @property
-    def buffer(self) -> mmap.mmap:
-        return self._map
-
-    def close(self) -> None:
-        # Arrays that still look at the map keep it alive; the memory goes when the last of them does.
-        with contextlib.suppress(BufferError):
-            self._map.close()
-        self._stream.close()
 
     def unlink(self) -> None:
         # Windows refuses while the file is mapped; sweep_stale removes it later.
@@ -112,27 +93,31 @@ class _FileBlock:
 
 
 class _PageFileBlock:
-    """A named section of the Windows page file; it vanishes with the last handle."""
+    """A named section of the Windows page file; it vanishes with the last handle.
+
+    Windows makes a section when it is opened under an unknown name, full of zeros. So its end holds a mark:
+    a guest that does not find it has come too late.
+    """
 
     file: Path | None = None
 
     def __init__(self, name: str, size: int, create: bool) -> None:
+        mark = name.encode()[-16:]
         self.name = name
-        self._memory = shared_memory.SharedMemory(name=name, create=create, size=size)
-
-    @property
-    def buffer(self) -> memoryview:
-        view = self._memory.buf
-        if view is None:
-            raise BugError("jobs.block_closed", "An array of a closed block was asked for.")
-        return view
-
-    def close(self) -> None:
-        with contextlib.suppress(BufferError):
-            self._memory.close()
+        self.memory = _section(name, size + len(mark))
+        if create:
+            self.memory[size : size + len(mark)] = mark
+        elif self.memory[size : size + len(mark)] != mark:
+            raise FileNotFoundError(errno.ENOENT, "the section is gone")
 
     def unlink(self) -> None:
         """Do nothing: there is no name to remove."""
+
+
+def _section(name: str, size: int) -> mmap.mmap:
+    if sys.platform != "win32":
+        raise OSError(errno.ENOSYS, "sections exist on Windows only")
+    return mmap.mmap(-1, size, tagname=name)
 
 
 class SharedArray:
@@ -214,7 +199,7 @@ class SharedArray:
     def array(self, *, writeable: bool = True) -> NDArray:
         """Return the array, a view of the block in C order.
 
-        Keep no view beyond ``close``: the memory is only returned when the last view is gone.
+        A view stays valid after ``close``, but the memory is only given back when the last view is gone.
 
         Raises
         ------
@@ -223,7 +208,7 @@ class SharedArray:
         """
         if self._block is None:
             raise BugError("jobs.block_closed", "An array of a closed block was asked for.")
-        view: NDArray = np.ndarray(self.spec.shape, np.dtype(self.spec.dtype), buffer=self._block.buffer)
+        view: NDArray = np.ndarray(self.spec.shape, np.dtype(self.spec.dtype), buffer=self._block.memory)
         view.flags.writeable = writeable
         return view
 
@@ -237,9 +222,6 @@ class SharedArray:
         if self._block is None:
             return
         self.unlink()
-        self._block.close()
-        if self._owner:
-            self._block.unlink()
         self._block = None
 
     def __enter__(self) -> SharedArray:
@@ -280,14 +262,18 @@ def _is_stale(path: Path) -> bool:
     match = _NAME.fullmatch(path.name)
     if match is None or psutil.pid_exists(int(match.group(1))):
         return False
-    if sys.platform == "win32":
-        return True
-    try:
-        with path.open("r+b") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    return not _is_held(path)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether the lock of a block's owner still stands; on Windows a live owner keeps the file from removal."""
+    if sys.platform != "win32":
+        try:
+            with path.open("r+b") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def _create_block(name: str, size: int, fallback_dir: Path) -> _Block:

@@ -181,7 +181,7 @@ class Supervisor:
         self._hand_out()
 
     def _want_worker(self) -> None:
-        self._wanted = True
+        self._wanted = self._attendance is None
 
     def _start_worker(self, now_s: float) -> None:
         self._wanted = False

@@ -40,7 +40,9 @@ def thread_count() -> int:
 
     The processors that this process may run on (containers, ``taskset``) are the upper limit.
     """
-    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else (os.cpu_count() or 1)
+    usable = os.cpu_count() or 1
+    if sys.platform == "linux":
+        usable = len(os.sched_getaffinity(0))
     cores = min(psutil.cpu_count(logical=False) or usable, usable)
     return cores - 1 if cores > 2 else max(cores, 1)
 
