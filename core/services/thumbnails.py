@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.config.atomic import atomic_write_bytes
-from core.domain.errors import AppError, SafetyError
+from core.domain.errors import AppError, EnvironmentFault, SafetyError
 from core.domain.geometry import VolumeGeometry
 from core.domain.progress import Cancelled, CancelToken
 from core.domain.study import InstanceRef, SeriesKind, SeriesSummary
@@ -43,6 +43,8 @@ def thumbnail(
         return _decoded(cached)
     try:
         picture = _small(_middle_slice(summary, instances), summary)
+    except EnvironmentFault:
+        return None  # a medium that isn't there now may be there next time
     except AppError:
         picture = None
     atomic_write_bytes(

@@ -125,9 +125,9 @@ class SeriesRepository:
                 key=summary.key,
                 series_uid=summary.series_uid,
                 study_uid=summary.study_uid,
-                modality=summary.modality,
+                modality=_short(summary.modality, 16),
                 sealed_description=self._vault.seal_text(_description_of(summary.key), summary.description),
-                body_part=summary.body_part,
+                body_part=_short(summary.body_part, 64),
                 instances=summary.instances,
                 frames=summary.frames,
                 kind=str(summary.kind),
@@ -266,6 +266,11 @@ class InstanceRepository:
             instance_number=row.instance_number,
             sha256=row.sha256,
         )
+
+
+def _short(text: str, limit: int) -> str:
+    """Return what a column of PostgreSQL takes: no NUL, no more than ``limit`` characters."""
+    return text.replace("\0", "")[:limit]
 
 
 def _description_of(identifier: str) -> str:
