@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
-from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QFont, QFontMetricsF, QPainter, QPainterPath, QPen
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtGui import QFont, QFontMetricsF, QImage, QPainter, QPainterPath, QPen
 
 from app.presenters.reading_state import Notice
 from app.views.theme import Theme
@@ -19,14 +20,34 @@ def _font(theme: Theme, size: str, bold: bool) -> QFont:
     return theme.font(size, QFont.Weight.DemiBold if bold else QFont.Weight.Normal)
 
 
-@lru_cache(maxsize=512)
-def _outline(text: str, theme: Theme, size: str, bold: bool) -> tuple[QPainterPath, QRectF]:
-    """Glyph outlines of one line at the origin's baseline, with ascent, descent and advance as a box."""
+@lru_cache(maxsize=1024)
+def _line_image(
+    text: str, theme: Theme, token: str, size: str, bold: bool, ratio: float
+) -> tuple[QImage, QRectF]:
+    """One line with its dark outline as a picture, and its box (advance and height) within it.
+
+    Stroking glyphs costs a millisecond; most lines stay the same from frame to frame.
+    """
     font = _font(theme, size, bold)
-    path = QPainterPath()
-    path.addText(QPointF(0, 0), font, text)
     metrics = QFontMetricsF(font)
-    return path, QRectF(0, -metrics.ascent(), metrics.horizontalAdvance(text), metrics.height())
+    box = QRectF(_OUTLINE_PX, _OUTLINE_PX, metrics.horizontalAdvance(text), metrics.height())
+    pixels = QSize(
+        math.ceil((box.width() + 2 * _OUTLINE_PX) * ratio),
+        math.ceil((box.height() + 2 * _OUTLINE_PX) * ratio),
+    )
+    image = QImage(pixels, QImage.Format.Format_ARGB32_Premultiplied)
+    image.setDevicePixelRatio(ratio)
+    image.fill(Qt.GlobalColor.transparent)
+    path = QPainterPath()
+    path.addText(QPointF(box.left(), box.top() + metrics.ascent()), font, text)
+    shadow = QPen(theme.qcolor("overlay_shadow", 200), _OUTLINE_PX)
+    shadow.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
+    painter = QPainter(image)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.strokePath(path, shadow)
+    painter.fillPath(path, theme.qcolor(token))
+    painter.end()
+    return image, box
 
 
 def line_height(theme: Theme, size: str = "font_base") -> float:
@@ -47,28 +68,23 @@ def draw_text(
     """Write lines of text with a dark outline, so that they are read over lung and bone alike."""
     if not text:
         return
-    lines = [_outline(line, theme, size, bold) for line in text.split("\n")]
+    device = painter.device()
+    ratio = device.devicePixelRatioF() if device is not None else 1.0
+    lines = [_line_image(line, theme, token, size, bold, ratio) for line in text.split("\n")]
     height = sum(box.height() for _, box in lines)
     y = area.top()
     if flags & Qt.AlignmentFlag.AlignBottom:
         y = area.bottom() - height
     elif flags & Qt.AlignmentFlag.AlignVCenter:
         y = area.center().y() - height / 2
-    painter.save()
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    shadow = QPen(theme.qcolor("overlay_shadow", 200), _OUTLINE_PX)
-    shadow.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
-    for path, box in lines:
+    for image, box in lines:
         x = area.left()
         if flags & Qt.AlignmentFlag.AlignRight:
             x = area.right() - box.width()
         elif flags & Qt.AlignmentFlag.AlignHCenter:
             x = area.center().x() - box.width() / 2
-        moved = path.translated(round(x), round(y - box.top()))
-        painter.strokePath(moved, shadow)
-        painter.fillPath(moved, theme.qcolor(token))
+        painter.drawImage(QPointF(round(x) - box.left(), round(y) - box.top()), image)
         y += box.height()
-    painter.restore()
 
 
 def draw_notice(painter: QPainter, theme: Theme, notice: Notice, area: QRectF) -> None:
@@ -96,9 +112,11 @@ def draw_notice(painter: QPainter, theme: Theme, notice: Notice, area: QRectF) -
 
 def draw_edge(painter: QPainter, theme: Theme, token: str, active: bool, area: QRectF) -> None:
     """Draw the thin edge of a viewport, brighter and thicker on the active one."""
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
-    width = 2.0 if active else 1.0
-    painter.setPen(QPen(theme.qcolor(token, 255 if active else 120), width))
-    painter.setBrush(Qt.BrushStyle.NoBrush)
-    inset = width / 2
-    painter.drawRect(area.adjusted(inset, inset, -inset, -inset))
+    color, width = theme.qcolor(token, 255 if active else 120), 2.0 if active else 1.0
+    for side in (
+        QRectF(area.left(), area.top(), area.width(), width),
+        QRectF(area.left(), area.bottom() - width, area.width(), width),
+        QRectF(area.left(), area.top() + width, width, area.height() - 2 * width),
+        QRectF(area.right() - width, area.top() + width, width, area.height() - 2 * width),
+    ):
+        painter.fillRect(side, color)

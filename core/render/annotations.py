@@ -12,6 +12,8 @@ from core.domain.window import Window
 from core.render.planes import Plane, PlaneGrid
 
 _PROJECTION = {"CR", "DX", "MG", "RG", "RF", "XA", "IO", "PX"}
+# Modalities whose single images are projections or photographs, whatever position they state.
+_PLANAR = {"NM", "US", "OT", "XC", "ES", "OP", "SM", "GM"}
 _LONGEST_DESCRIPTION = 42
 _UNCALIBRATED = {"geometry.uncalibrated", "geometry.no_spacing"}
 _NO_POSITION = {"geometry.no_position", "dicom.mosaic"}
@@ -139,7 +141,9 @@ def is_flat(volume: Volume) -> bool:
         return True
     if any(issue.code in _NO_POSITION for issue in volume.issues):
         return True
-    return volume.geometry.shape_kji[0] == 1 and volume.geometry.frame_of_reference_uid is None
+    if volume.geometry.shape_kji[0] > 1:
+        return False
+    return volume.modality in _PLANAR or volume.geometry.frame_of_reference_uid is None
 
 
 def heat_note(explanation: Explanation) -> str:

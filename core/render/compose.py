@@ -166,7 +166,8 @@ def _margin(style: PageStyle) -> int:
 
 def _corners(draw: ImageDraw.ImageDraw, panel: Panel, size: tuple[int, int], style: PageStyle) -> None:
     window = None if is_colour(panel.series.volume) else panel.window
-    texts = corner_texts(panel.series.volume, panel.grid, panel.number, window, panel.inverted)
+    inverted = panel.inverted != panel.series.volume.inverted
+    texts = corner_texts(panel.series.volume, panel.grid, panel.number, window, inverted)
     margin = _margin(style)
     title, _, rest = texts.top_left.partition("\n")
     write_text(draw, (margin, margin), title, style, size=11, color=style.plane_color(panel.plane))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from PySide6.QtCore import QLineF, QPointF, QRectF, Qt
+from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPen
 
 from app.presenters.reading_state import Crosshair, ViewportState
@@ -37,7 +37,7 @@ class Annotator:
         self, painter: QPainter, state: ViewportState, placement: Placement, area: QRectF, readout: str
     ) -> None:
         """Draw everything that a state asks for; ``placement`` is in the painter's pixels."""
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
         if state.crosshair is not None:
             self._crosshair(painter, state.crosshair, placement, area)
         if state.picture is not None:
@@ -115,15 +115,15 @@ class Annotator:
         if bar is None:
             return
         inner = self._inner(area)
-        y = inner.bottom() - QFontMetricsF(self._text_font).height() - 8
-        right = QPointF(inner.right(), y)
-        left = QPointF(inner.right() - bar.length_px, y)
-        ticks = [QLineF(left, right)] + [QLineF(p.x(), y - 4, p.x(), y + 4) for p in (left, right)]
-        for token, width in (("overlay_shadow", 3.0), ("overlay_text", 1.5)):
-            painter.setPen(QPen(self._theme.qcolor(token), width))
-            painter.drawLines(ticks)
+        y = round(inner.bottom() - QFontMetricsF(self._text_font).height() - 8)
+        right, left = inner.right(), inner.right() - round(bar.length_px)
+        for token, grow in (("overlay_shadow", 1), ("overlay_text", 0)):
+            color = self._theme.qcolor(token, 200 if grow else 255)
+            painter.fillRect(QRectF(left, y, right - left, 1).adjusted(-grow, -grow, grow, grow), color)
+            for x in (left, right - 1):
+                painter.fillRect(QRectF(x, y - 4, 1, 9).adjusted(-grow, -grow, grow, grow), color)
         label = QRectF(
-            right.x() - 80,
+            right - 80,
             y - 6 - QFontMetricsF(self._small_font).height(),
             80,
             QFontMetricsF(self._small_font).height(),
@@ -132,14 +132,21 @@ class Annotator:
 
     def _crosshair(self, painter: QPainter, cross: Crosshair, placement: Placement, area: QRectF) -> None:
         x, y = placement.to_viewport(cross.column, cross.row)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
-        gap = CROSSHAIR_GAP_PX
-        vertical = [QLineF(x, area.top(), x, y - gap), QLineF(x, y + gap, x, area.bottom())]
-        horizontal = [QLineF(area.left(), y, x - gap, y), QLineF(x + gap, y, area.right(), y)]
-        for plane, lines in ((cross.vertical, vertical), (cross.horizontal, horizontal)):
-            painter.setPen(QPen(self._theme.qcolor(plane_token(plane), 190), 1.0))
-            painter.drawLines(lines)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        gap, x, y = CROSSHAIR_GAP_PX, round(x), round(y)
+        vertical = [
+            QRectF(x, area.top(), 1, y - gap - area.top()),
+            QRectF(x, y + gap, 1, area.bottom() - y - gap),
+        ]
+        horizontal = [
+            QRectF(area.left(), y, x - gap - area.left(), 1),
+            QRectF(x + gap, y, area.right() - x - gap, 1),
+        ]
+        for plane, bars in ((cross.vertical, vertical), (cross.horizontal, horizontal)):
+            color = self._theme.qcolor(plane_token(plane), 190)
+            for bar in bars:
+                # A crosshair outside the viewport leaves bars of negative length.
+                if bar.width() > 0 and bar.height() > 0:
+                    painter.fillRect(bar, color)
 
     def _badges(self, painter: QPainter, badges: tuple[Badge, ...], area: QRectF) -> None:
         inner = self._inner(area)
@@ -150,6 +157,7 @@ class Annotator:
             box = QRectF(0, y, metrics.horizontalAdvance(text) + 14, metrics.height() + 6)
             box.moveRight(inner.right())
             caution = badge.tone == "caution"
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(QColor(0, 0, 0, 190))
             painter.drawRoundedRect(box, 4, 4)
