@@ -12,8 +12,6 @@ from io import FileIO
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID
 
 from core.dicom.faults import malformed, translated
 from core.dicom.fragments import Fragment, frames_of, read_fragments
@@ -144,6 +142,10 @@ class PixelReader:
         return b"".join(parts)
 
     def _through_pydicom(self, data: bytes) -> NDArray:
+        # loaded on first use: uncompressed images need no codec
+        from pydicom.pixels.decoders.base import get_decoder
+        from pydicom.uid import UID
+
         h = self._header
         syntax = h.parsed.syntax
         colour = h.samples > 1

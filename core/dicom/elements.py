@@ -9,10 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
-
-from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.datadict import dictionary_VR
 
 from core.dicom.faults import malformed
 from core.dicom.source import ByteSource
@@ -35,6 +33,13 @@ _SHORT = {
     )
 }
 _LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_COMMON_CHARACTER_SETS = {
+    "": "iso8859",
+    "ISO_IR 6": "iso8859",
+    "ISO_IR 100": "latin_1",
+    "ISO_IR 192": "utf_8",
+}
+_DELIMITER_BYTES = b"\\\r\n\t\x0c^="
 _NUMERIC = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 
 
@@ -87,9 +92,7 @@ class Elements:
         if value.isascii():
             return value.decode("ascii").strip()
         try:
-            return str(
-                decode_bytes(value, list(self.encodings), {0x5C, 0x0D, 0x0A, 0x09, 0x0C, 0x5E, 0x3D})
-            ).strip()
+            return _decoded(value, self.encodings).strip()
         except (LookupError, UnicodeError):
             return value.decode("latin-1").strip()
 
@@ -131,7 +134,11 @@ class Elements:
         return () if element is None else element.items
 
 
+@lru_cache(maxsize=8192)
 def _implicit_vr(tag: int) -> str:
+    # loaded on first use: plain files need none of it, and it takes a third of a second
+    from pydicom.datadict import dictionary_VR
+
     try:
         return str(dictionary_VR(tag))
     except KeyError:
@@ -288,8 +295,27 @@ def _check_length(tag: int, length: int, start: int, end: int) -> None:
 
 
 def _encodings(elements: Elements) -> tuple[str, ...]:
-    names = [name or "ISO_IR 6" for name in elements.texts(_SPECIFIC_CHARACTER_SET)] or ["ISO_IR 6"]
+    return _python_encodings(elements.texts(_SPECIFIC_CHARACTER_SET))
+
+
+@lru_cache(maxsize=64)
+def _python_encodings(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return Python's names of the character sets; Latin-1 for unknown ones."""
+    if len(names) <= 1:
+        known = _COMMON_CHARACTER_SETS.get("".join(names))
+        if known is not None:
+            return (known,)
+    from pydicom.charset import convert_encodings
+
     try:
-        return tuple(convert_encodings(names))
+        return tuple(convert_encodings([name or "ISO_IR 6" for name in names]))
     except (LookupError, ValueError):
         return ("iso8859",)
+
+
+def _decoded(value: bytes, encodings: tuple[str, ...]) -> str:
+    if len(encodings) == 1 and b"\x1b" not in value:
+        return value.decode(encodings[0])
+    from pydicom.charset import decode_bytes
+
+    return str(decode_bytes(value, list(encodings), set(_DELIMITER_BYTES)))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.pixels.processing import apply_color_lut
-from pydicom.uid import ExplicitVRLittleEndian
 
 from core.dicom.faults import malformed, translated
 from core.dicom.header import Header
@@ -23,6 +20,10 @@ def to_rgb(header: Header, stored: NDArray) -> NDArray[np.uint8]:
     InputError
         If the palette is missing or damaged (``dicom.palette``).
     """
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.pixels.processing import apply_color_lut
+    from pydicom.uid import ExplicitVRLittleEndian
+
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -5,13 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydicom.datadict import (
-    dictionary_description,
-    dictionary_keyword,
-    dictionary_VR,
-    private_dictionary_description,
-)
-
 from core.dicom.elements import PIXEL_TAGS, Elements, RawElement, tag_name
 from core.dicom.faults import malformed, translated
 from core.dicom.part10 import NotDicom, ParsedFile, parse_file
@@ -92,6 +85,8 @@ def _row(tag: int, vr: str, value: str, depth: int) -> dict[str, Any]:
 
 
 def _vr(tag: int, element: RawElement) -> str:
+    from pydicom.datadict import dictionary_VR
+
     if element.vr:
         return element.vr
     try:
@@ -101,6 +96,8 @@ def _vr(tag: int, element: RawElement) -> str:
 
 
 def _keyword(tag: int) -> str:
+    from pydicom.datadict import dictionary_description, dictionary_keyword
+
     try:
         return str(dictionary_keyword(tag)) or str(dictionary_description(tag))
     except KeyError:
@@ -130,11 +127,3 @@ def _tag_values(elements: Elements, element: RawElement) -> str:
     return "\\".join(
         f"({group:04X},{number:04X})" for group, number in zip(words[::2], words[1::2], strict=False)
     )
-
-
-def private_name(tag: int, creator: str) -> str:
-    """Return the description of a private element that pydicom knows, or an empty text."""
-    try:
-        return str(private_dictionary_description(tag, creator))
-    except KeyError:
-        return ""

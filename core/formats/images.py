@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import struct
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from core.domain.errors import EnvironmentFault, InputError
 from core.domain.geometry import VolumeGeometry
 from core.domain.volume import SeriesIssue, Volume
 from core.formats.nifti import content_uid
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 MAX_PIXELS = 200_000_000
@@ -25,8 +27,6 @@ UNCALIBRATED = SeriesIssue(
     blocks_volumetry=True,
 )
 _RAISED = (
-    UnidentifiedImageError,
-    Image.DecompressionBombError,
     ValueError,
     TypeError,
     KeyError,
@@ -107,11 +107,12 @@ def read_image(path: Path) -> Volume:
 
 
 def _opened(path: Path) -> Image.Image:
+    # loaded on first use: most sessions read no pictures
+    from PIL import Image, UnidentifiedImageError
+
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return Image.open(path, formats=FORMATS)
-    except _RAISED as error:
+        return Image.open(path, formats=FORMATS)
+    except (*_RAISED, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise _damaged(error) from error
     except OSError as error:
         raise EnvironmentFault(

@@ -12,10 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from core.config.atomic import atomic_path
@@ -172,6 +169,8 @@ def write_nifti(
 
 
 def _image(geometry: VolumeGeometry, array: NDArray) -> Any:
+    import nibabel
+
     data = array.transpose(2, 1, 0, *range(3, array.ndim))
     if array.ndim == 4:
         data = np.ascontiguousarray(data).view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]
@@ -205,8 +204,6 @@ def _damaged(error: BaseException) -> InputError:
 
 
 _RAISED = (
-    ImageFileError,
-    HeaderDataError,
     ValueError,
     TypeError,
     KeyError,
@@ -220,9 +217,14 @@ _RAISED = (
 
 
 def _open(path: Path) -> Any:
+    # loaded on first use: most sessions read no NIfTI
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
     try:
         return nibabel.load(path)
-    except _RAISED as error:
+    except (*_RAISED, ImageFileError, HeaderDataError) as error:
         raise _damaged(error) from error
     except OSError as error:
         raise EnvironmentFault(
@@ -231,6 +233,9 @@ def _open(path: Path) -> Any:
 
 
 def _header_of(image: Any) -> NiftiHeader:
+    import nibabel
+    from nibabel.spatialimages import HeaderDataError
+
     if not isinstance(image, nibabel.Nifti1Image | nibabel.Nifti2Image):
         raise InputError(
             "nifti.other_format", "This is not a single-file NIfTI image.", "Convert it to .nii.gz."
@@ -240,7 +245,7 @@ def _header_of(image: Any) -> NiftiHeader:
         affine, issues = _affine(image)
         description = bytes(image.header["descrip"]).rstrip(b"\0").decode("ascii", "replace").strip()
         rgb = image.get_data_dtype().names is not None
-    except _RAISED as error:
+    except (*_RAISED, HeaderDataError) as error:
         raise _damaged(error) from error
     spatial = (*shape[:3], 1, 1, 1)[:3]
     frames = int(np.prod(shape[3:], dtype=np.int64)) if len(shape) > 3 else 1
