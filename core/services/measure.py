@@ -73,7 +73,7 @@ def _measure(
 
 def boxes_of(labels: NDArray) -> dict[int, Box]:
     """Return the smallest box of each value that occurs in a ``(K, J, I)`` label map (not of 0)."""
-    found = ndimage.find_objects(labels)
+    found = ndimage.find_objects(labels, max_label=int(labels.max(initial=0)))
     return {value: box for value, box in enumerate(found, start=1) if box is not None}
 
 
@@ -144,7 +144,12 @@ def find_in_segments(
     elif wanted.per == "component":
         values = set(wanted.labels) or {measure.value for measure in measures}
         chosen = [measure for measure in measures if measure.voxels and measure.value in values]
-        made = [found for m in chosen for found in _components(m, segmentation, wanted.min_component_ml)]
+        boxes = boxes_of(segmentation.labels)
+        made = [
+            finding
+            for measure in chosen
+            for finding in _lesions(measure, segmentation, boxes[measure.value], wanted.min_component_ml)
+        ]
     else:
         made = []
     return numbered(made)
@@ -193,43 +198,48 @@ def _segment_finding(measure: SegmentMeasure) -> Finding:
     )
 
 
-def _components(measure: SegmentMeasure, segmentation: Segmentation, min_ml: float) -> list[Finding]:
-    found = sorted(_each_component(measure.value, segmentation), key=lambda item: -item[1].voxels)
+def _lesions(measure: SegmentMeasure, segmentation: Segmentation, box: Box, min_ml: float) -> list[Finding]:
     voxel_ml = segmentation.geometry.voxel_volume_ml
-    large = [item for item in found if item[1].voxels * voxel_ml >= min_ml]
+    found = [
+        part for part in _components(segmentation, measure.value, box) if part.voxels * voxel_ml >= min_ml
+    ]
+    found.sort(key=lambda part: -part.voxels)
     return [
         Finding(
             "",
-            measure.label if len(large) == 1 else f"{measure.label} {number}",
+            measure.label if len(found) == 1 else f"{measure.label} {number}",
             "lesion",
-            extent.centroid_lps_mm,
-            largest_diameter_mm(mask, box, segmentation.geometry),
-            extent.voxels * voxel_ml,
+            extent_of(part.mask, part.box, segmentation.geometry).centroid_lps_mm,
+            largest_diameter_mm(part.mask, part.box, segmentation.geometry),
+            part.voxels * voxel_ml,
             segment_value=measure.value,
         )
-        for number, (mask, extent, box) in enumerate(
-            ((mask(), extent, box) for mask, extent, box in large), start=1
-        )
+        for number, part in enumerate(found, start=1)
     ]
 
 
-def _each_component(value: int, segmentation: Segmentation) -> Iterator[tuple[_LazyMask, Extent, Box]]:
-    """Yield the connected components (26 neighbours) of a value, in the order of their first voxel."""
-    outer = boxes_of(segmentation.labels == value)[1]
-    parts, _ = ndimage.label(segmentation.labels[outer] == value, structure=_NEIGHBOURS_26)
-    for number, inner in boxes_of(parts).items():
-        k, j, i = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(outer, inner, strict=True))
-        mask = _LazyMask(parts, inner, number)
-        yield mask, extent_of(mask(), (k, j, i), segmentation.geometry), (k, j, i)
-
-
 @dataclass(frozen=True, eq=False)
-class _LazyMask:
-    """The mask of one component, made when asked for: thousands of specks need not be held at once."""
+class _Component:
+    """One connected component: its number in ``parts``, where it lies there, where in the whole label map.
+
+    The mask is made when it is asked for: thousands of specks need not be held at once.
+    """
 
     parts: NDArray
-    box: Box
+    inner: Box
     number: int
+    voxels: int
+    box: Box
 
-    def __call__(self) -> NDArray[np.bool_]:
-        return np.asarray(self.parts[self.box] == self.number)
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        return np.asarray(self.parts[self.inner] == self.number)
+
+
+def _components(segmentation: Segmentation, value: int, outer: Box) -> Iterator[_Component]:
+    """Yield the connected components (26 neighbours) of a value, in the order of their first voxel."""
+    parts, count = ndimage.label(segmentation.labels[outer] == value, structure=_NEIGHBOURS_26)
+    voxels = np.bincount(parts.ravel(), minlength=count + 1)
+    for number, inner in boxes_of(parts).items():
+        k, j, i = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(outer, inner, strict=True))
+        yield _Component(parts, inner, number, int(voxels[number]), (k, j, i))
