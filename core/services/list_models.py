@@ -82,7 +82,7 @@ def _row(engine: Engine, bundle: Bundle, summary: SeriesSummary | None) -> Model
         bundle.card,
         manifest.description,
         manifest.intended_use,
-        None if summary is None else estimate_seconds(bundle, summary, engine.paths.bundles / ".probe"),
+        None if summary is None else estimate_seconds(bundle, summary, engine.paths.root / "probes"),
         _CAM if has_network else ("occlusion",),
         "" if has_network else "It comes as ONNX only: gradients can't be taken, its answers can be probed.",
         bundle.identity.sha256,

@@ -70,7 +70,7 @@ class LoadedModel:
         """Names of the engines that could run here, the reference first."""
         names = [self.exact_name()]
         if self._has_network:
-            names.append("torch-channels-last")
+            names.append("torch-folded")
             if self.device == "cuda":
                 names += ["torch-bf16", "torch-fp16"]
             elif cpu_has_bf16():
