@@ -21,7 +21,8 @@ ALLOWED_KEYS = frozenset(
     }
 )  # fmt: skip
 MAX_TEXT = 160
-_TEXT = re.compile(r"[\w.,:;+*/@#()\[\]% -]*", re.ASCII)
+# Printable ASCII but for the caret, which parts the names of persons in DICOM.
+_TEXT = re.compile(r"[ -\]_-~]*")
 
 Detail = Mapping[str, str | int | float | bool]
 _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)

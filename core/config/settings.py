@@ -42,7 +42,7 @@ class Settings(BaseModel):
 
     schema_version: Literal[1] = 1
     reader_name: str = Field(default="", max_length=100)
-    theme: Literal["dark", "light", "system"] = "dark"
+    theme: str = Field(default="dark", pattern=r"^[a-z0-9_-]{1,40}$")
     key_scheme: str = Field(default="default", pattern=r"^[a-z0-9_-]{1,40}$")
     ai_hidden_until_asked: bool = False
     overlay: OverlaySettings = OverlaySettings()
@@ -90,8 +90,15 @@ def load_settings(path: Path) -> tuple[Settings, str]:
 
 
 def save_settings(path: Path, settings: Settings) -> None:
-    """Write the settings atomically."""
-    atomic_write_text(path, settings.model_dump_json(indent=2) + "\n", mode=0o600)
+    """Write the settings atomically.
+
+    Raises
+    ------
+    ValueError
+        If they aren't valid: ``model_copy`` doesn't check what it is given.
+    """
+    checked = Settings.model_validate(settings.model_dump())
+    atomic_write_text(path, checked.model_dump_json(indent=2) + "\n", mode=0o600)
 
 
 def _migrated(document: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from core.audit.log import AuditContext, AuditLog
 from core.config.keys import KeyStore
 from core.config.paths import Paths
 from core.config.settings import Settings, load_settings, save_settings
+from core.config.temp import sweep_temp
 from core.config.version import app_version
 from core.domain.audit import AuditCode, AuditEvent, AuditOutcome
 from core.domain.errors import EnvironmentFault
@@ -278,6 +279,7 @@ def open_engine(
         tuple(text for text in (keys.notice, notice) if text),
     )
     try:
+        sweep_temp(paths.temp)
         schema.prepare(library, paths.backups, paths.keys / "schema.lock")
         engine.installation = _installation(engine)
         context = AuditContext.of_process(

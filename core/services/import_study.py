@@ -10,18 +10,15 @@ identity in clear as their sources do, which is why linking is the default.
 
 from __future__ import annotations
 
-import secrets
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from os import getpid
 from pathlib import Path
 from typing import Literal
 
 from core.config.atomic import sweep_parts
+from core.config.temp import work_folder
 from core.domain.audit import AuditCode
 from core.domain.errors import InputError
 from core.domain.progress import CancelToken, Progress, no_progress
@@ -112,7 +109,7 @@ def import_paths(
     if any(not p.exists() for p in chosen):
         raise InputError("import.not_found", "A path to import isn't there.", "Check the paths.")
     tally = _Tally()
-    with _work_dir(engine) as work_dir:
+    with work_folder(engine.paths.temp, "import") as work_dir:
         if mode == "copy":
             sweep_parts(engine.paths.instances)
         scanned = scan_sources(
@@ -353,14 +350,3 @@ def _stamp(file: Path) -> FileStamp:
         return FileStamp.of(file)
     except OSError:
         return FileStamp(-1, -1)
-
-
-@contextmanager
-def _work_dir(engine: Engine) -> Iterator[Path]:
-    """Yield a folder for what archives hold; removed afterwards, since it holds identity in clear."""
-    folder = engine.paths.temp / f"import-{getpid()}-{secrets.token_hex(4)}"
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -26,7 +26,7 @@ def test_no_file_means_defaults(tmp_path: Path) -> None:
     [
         ("{", "isn't JSON"),
         ("[]", ""),
-        ('{"theme": "pink"}', "theme"),
+        ('{"theme": "Pink one"}', "theme"),
         ('{"unknown": 1}', "unknown"),
         ('{"overlay": {"opacity": 7}}', "overlay.opacity"),
     ],
@@ -57,3 +57,10 @@ def test_an_older_file_is_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = tmp_path / "settings.json"
     path.write_text(json.dumps({"schema_version": 0, "name": "R"}))
     assert load_settings(path) == (Settings(reader_name="R"), "")
+
+
+def test_settings_that_are_not_valid_are_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    with pytest.raises(ValueError, match="reading_layout"):
+        save_settings(path, Settings().model_copy(update={"reading_layout": "spiral"}))
+    assert not path.exists()
