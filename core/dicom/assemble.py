@@ -202,10 +202,18 @@ class _Assembly:
         return self.dtype == np.int16 and self.table is None and all(slope == 1 for slope, _ in self.rescales)
 
     def _shift(self, k: int, stored: NDArray, target: NDArray) -> None:
-        """Note the range of a slice, then add the intercept modulo 65536."""
+        """Bound the range of a slice, then add the intercept modulo 65536.
+
+        Only the end that could leave int16 is looked for; the other one is what the type allows.
+        """
         intercept = int(self.rescales[k][1])
-        self.low[k] = int(stored.min()) + intercept
-        self.high[k] = int(stored.max()) + intercept
+        limits = np.iinfo(stored.dtype)
+        low, high = limits.min + intercept, limits.max + intercept
+        if high > 32767:
+            high = int(stored.max()) + intercept
+        if low < -32768 or high > 32767:
+            low = int(stored.min()) + intercept
+        self.low[k], self.high[k] = low, high
         if intercept:
             np.add(target, np.int64(intercept).astype(np.int16), out=target)
 
