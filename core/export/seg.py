@@ -13,16 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import highdicom as hd
-from highdicom.coding_schemes import CodingSchemeIdentificationItem
 import numpy as np
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from core.config.version import app_version
 from core.domain.errors import InputError
-from core.domain.result import ModelIdentity
+from core.domain.result import ModelIdentity, Verdict
 from core.domain.segmentation import Segmentation, SegmentDefinition
-from core.export.concepts import ARTIFICIAL_INTELLIGENCE, PRIVATE_SCHEME, concept, private_coding_scheme
+from core.export.concepts import (
+    ARTIFICIAL_INTELLIGENCE,
+    PRIVATE_SCHEME,
+    VERDICT_VALUES,
+    concept,
+    private_coding_scheme,
+)
 from core.export.exported import ExportedFile, quiet_writers, translated, write_verified
 from core.export.identifiers import (
     INTENDED_USE,
@@ -76,6 +82,7 @@ def write_seg(
     result_id: str,
     author: SegmentAuthor,
     tracking_keys: Mapping[int, str] | None = None,
+    verdicts: Mapping[int, Verdict] | None = None,
     place: ObjectPlace | None = None,
     description: str = "",
 ) -> WrittenSeg:
@@ -93,6 +100,10 @@ def write_seg(
         Entropy of the tracking UIDs: the SR of the same result uses the same ones.
     tracking_keys : mapping of int to str, optional
         Finding id by label value; ``segment:<value>`` where absent.
+
+    verdicts : mapping of int to Verdict, optional
+        The reader's verdict by label value; stands in Segment Description (0062,0006). A rejected segment is
+        written too, and says so.
 
     Raises
     ------
@@ -145,6 +156,11 @@ def write_seg(
             specific_character_set=None,
             coding_schemes=_coding_schemes(present),
         )
+        for value, verdict in (verdicts or {}).items():
+            if value in numbers:
+                dataset.SegmentSequence[numbers[value] - 1].SegmentDescription = VERDICT_VALUES[
+                    verdict
+                ].meaning
     path = write_verified(
         dataset, out, "seg", source, lambda part: verify_seg(part, segmentation, source, numbers)
     )

@@ -76,7 +76,7 @@ def write_sr(
             imaging_measurements=groups,
             title=codes.DCM.ImagingMeasurementReport,
         )
-        content[0].ContentSequence.append(_statements(facts))
+        content[0].ContentSequence.append(_statements())
         dataset = hd.sr.Comprehensive3DSR(
             evidence=[*source.headers, *([seg.header] if seg else [])],
             content=content,
@@ -119,7 +119,7 @@ def _referenced_segment(
 
     Built by hand: highdicom 0.28.2 fails on a SEG with a single segment in ``from_segmentation``.
     """
-    value = finding.segment_value
+    value = finding.segment_value or 0
     if seg is None or value not in seg.segment_numbers or facts.measure(finding) is None:
         return None
     return hd.sr.ReferencedSegment(
@@ -283,7 +283,9 @@ def _observation_context(facts: ReportFacts) -> hd.sr.ObservationContext:
     if facts.reader:
         person = hd.sr.ObserverContext(
             observer_type=codes.DCM.Person,
-            observer_identifying_attributes=hd.sr.PersonObserverIdentifyingAttributes(name=facts.reader),
+            observer_identifying_attributes=hd.sr.PersonObserverIdentifyingAttributes(
+                name=_person_name(facts.reader)
+            ),
         )
     device = hd.sr.ObserverContext(
         observer_type=codes.DCM.Device,
@@ -298,7 +300,12 @@ def _observation_context(facts: ReportFacts) -> hd.sr.ObservationContext:
     return hd.sr.ObservationContext(observer_person_context=person, observer_device_context=device)
 
 
-def _statements(facts: ReportFacts) -> hd.sr.ContainerContentItem:
+def _person_name(reader: str) -> str:
+    """Return a reader's name as VR PN; a single word becomes the family name (its older form is retired)."""
+    return reader if "^" in reader else f"{reader}^"
+
+
+def _statements() -> hd.sr.ContainerContentItem:
     """State the intended use for the whole document (TID 1500 row 12)."""
     container = hd.sr.ContainerContentItem(
         name=hd.sr.CodedConcept(

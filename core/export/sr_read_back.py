@@ -124,7 +124,7 @@ def _compare_finding(
         and finding.segment_value in seg.segment_numbers
         and facts.measure(finding) is not None
     ):
-        wanted = (str(seg.header.SOPInstanceUID), seg.segment_numbers[finding.segment_value])
+        wanted = (str(seg.header.SOPInstanceUID), seg.segment_numbers[finding.segment_value or 0])
         if wanted not in [g.segment for g in groups]:
             raise differs("sr", f"the segment of {finding.label}")
 

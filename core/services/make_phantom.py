@@ -117,8 +117,8 @@ def make_phantom(kind: str, out: Path, *, seed: int = 0, **params: Any) -> dict[
 
 def _subject(kind: _Kind, settings: dict[str, Any]) -> PhantomSubject:
     """Take the subject's settings out of ``settings``."""
-    given = {name: str(settings.pop(name)) for name in _SUBJECT_SETTINGS if name in settings}
-    return PhantomSubject(**{"patient_name": kind.patient_name, **given})
+    given: dict[str, Any] = {name: str(settings.pop(name)) for name in _SUBJECT_SETTINGS if name in settings}
+    return dataclasses.replace(PhantomSubject(patient_name=kind.patient_name), **given)
 
 
 def _specification(kind: _Kind, seed: int, settings: dict[str, Any]) -> Any:
