@@ -118,7 +118,7 @@ def _add_metal(hu: Array, labels: NDArray[np.uint8], rng: np.random.Generator) -
             np.arange(b.start, min(b.stop, n)) - c for b, c, n in zip(box, (k, j, i), hu.shape, strict=True)
         )
         ball = z[:, None, None] ** 2 + y[:, None] ** 2 + x**2 <= radius**2
-        band = rng.normal(0, 160, hu.shape[2]).astype(np.float32)
+        band = rng.normal(0.0, 160.0, size=(hu.shape[2],)).astype(np.float32)
         away: Array = np.abs(np.arange(hu.shape[2], dtype=np.float32) - np.float32(i))
         far = np.exp(-away / np.float32(18.0))
         hu[box[0], box[1]] += band * far

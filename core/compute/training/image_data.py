@@ -140,12 +140,12 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, generator=generator)
 
-    angle, zoom, ratio = uniform(-0.3, 0.3), uniform(0.75, 1.3), uniform(0.88, 1.14)
+    angle, zoom, ratio = uniform(-0.25, 0.25), uniform(0.8, 1.25), uniform(0.9, 1.12)
     mirror = torch.where(uniform(0, 1) < 0.3, -1.0, 1.0)
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0], theta[:, 0, 1] = mirror * angle.cos() * zoom * ratio, -angle.sin() * zoom
     theta[:, 1, 0], theta[:, 1, 1] = mirror * angle.sin() * zoom, angle.cos() * zoom / ratio
-    theta[:, :, 2] = torch.stack([uniform(-0.18, 0.18), uniform(-0.18, 0.18)], dim=1)
+    theta[:, :, 2] = torch.stack([uniform(-0.15, 0.15), uniform(-0.15, 0.15)], dim=1)
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
     corner = images[:, :, 0, 0].reshape(count, 1, 1, 1)
     out = functional.grid_sample(images - corner, grid, align_corners=False) + corner
@@ -153,12 +153,12 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     def per_image(values: Tensor) -> Tensor:
         return values.reshape(count, 1, 1, 1)
 
-    low, high = uniform(-0.12, 0.2), uniform(0.6, 1.12)
+    low, high = uniform(-0.1, 0.15), uniform(0.65, 1.1)
     out = ((out - per_image(low)) / per_image(high - low)).clamp(0, 1)
-    out = out ** per_image(uniform(-0.55, 0.55).exp())
+    out = out ** per_image(uniform(-0.45, 0.45).exp())
     soft = functional.avg_pool2d(out, 3, stride=1, padding=1, count_include_pad=False)
     out = out + per_image(uniform(-0.6, 0.9)) * (soft - out)
-    out = out + per_image(uniform(0, 0.06)) * torch.randn(out.shape, generator=generator)
+    out = out + per_image(uniform(0, 0.05)) * torch.randn(out.shape, generator=generator)
     out = torch.where(per_image(uniform(0, 1) < 0.12), 1.0 - out, out).clamp(0, 1)
     smallest = out.amin(dim=(1, 2, 3), keepdim=True)
     return (out - smallest) / (out.amax(dim=(1, 2, 3), keepdim=True) - smallest).clamp(min=1e-3)
