@@ -99,6 +99,8 @@ class Application(QObject):
         self._closed = False
         self._open_when_listed = ""
         remembered = peek_settings(Paths.resolve(start.home).settings)
+        # What lies where is told at the first start; later the doctor says it.
+        self._first_start = not remembered.get("window_layout")
         theme = Theme.load("light" if remembered.get("theme") == "light" else "dark")
         qt.setFont(theme.font())
         qt.setStyleSheet(theme.stylesheet())
@@ -232,8 +234,9 @@ class Application(QObject):
         self.tasks.db(self.engine.open, self._on_engine_open, self._on_engine_failed)
 
     def _on_engine_open(self, told: tuple[str, ...]) -> None:
-        for text in told:
-            self.notices.say("caution", text)
+        if self._first_start:
+            for text in told:
+                self.notices.say("caution", text)
         self.top_bar.set_reader(self.engine.reader)
         self.worklist.refresh()
         self.jobs.refresh()
@@ -305,6 +308,7 @@ class Application(QObject):
     def _refresh_audit(self) -> None:
         if self.audit_panel.isVisible():
             self.audit.refresh()
+            self.audit.verify()
 
     def _cancel(self, what: str) -> None:
         stops = {"import": self.imports.cancel, "load": self.session.cancel_loading}

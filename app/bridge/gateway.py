@@ -26,9 +26,8 @@ from core.domain.volume import Volume
 from core.jobs.messages import Event
 
 if TYPE_CHECKING:
-    from core.services.job_board import JobBoard
-
     from core.services.engine import Engine
+    from core.services.job_board import JobBoard
 
 SAMPLE_SEED = 7
 SAMPLE_KIND = "ct-thorax"

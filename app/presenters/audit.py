@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from app.presenters.notices import NoticesPresenter
 from app.presenters.ports import AuditCheck, AuditRow, Presenter, ReviewEngine, Tasks
+from app.presenters.wording import count_in_words
 from core.domain.errors import AppError
 
 SHOWN = 500
@@ -27,7 +28,7 @@ class AuditState:
         if self.check is None:
             return "Not verified yet."
         if self.check.ok:
-            return f"{self.check.events} events, chain intact."
+            return f"{count_in_words(self.check.events, 'event', 'events')}, chain intact."
         return f"The chain is broken at event {self.check.first_bad_seq}. Don't rely on later entries."
 
 

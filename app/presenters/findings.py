@@ -152,7 +152,7 @@ class FindingsPresenter(Presenter[FindingsState]):
 
     def _state_of(self, loaded: _Loaded, selected: int) -> FindingsState:
         result = loaded.result
-        failed = tuple(f"{name}: {text}" for name, text in result.checks.items() if not text.startswith("ok"))
+        failed = tuple(f"{name}: {text}" for name, text in result.checks.items() if not _passed(text))
         return FindingsState(
             tuple(_choice(r) for r in self._results.values()),
             result.result_id,
@@ -267,6 +267,10 @@ class FindingsPresenter(Presenter[FindingsState]):
 def model_title(result: ModelResult) -> str:
     """Return the model's name and version, as they stand with every result."""
     return f"{result.model.title or result.model.id} {result.model.version}"
+
+
+def _passed(outcome: str) -> bool:
+    return outcome.startswith(("ok", "not applicable"))
 
 
 def _choice(result: ModelResult) -> ResultChoice:

@@ -101,7 +101,7 @@ def report_in_words(report: ImportReport) -> tuple[str, str, str, tuple[str, ...
     details = tuple(f"{Path(skipped.file).name}: {skipped.message}" for skipped in report.skipped[:_LISTED])
     if len(report.skipped) > _LISTED:
         details = (*details, f"… and {len(report.skipped) - _LISTED} more")
-    words = ", ".join(parts) + f" ({report.seconds:.1f} s)."
+    words = ", ".join(parts) + f" ({report.seconds:.1f}\u00a0s)."
     if not report.studies:
         remedy = "Choose a folder with DICOM, NIfTI, PNG, JPEG or TIFF files, or a ZIP of them."
         return ("info" if report.already_present else "caution"), words, remedy, details

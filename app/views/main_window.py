@@ -26,7 +26,7 @@ from app.views.theme import Theme
 from app.views.widgets.controls import column, panel
 from app.views.widgets.overlay import CheatSheet, PaletteOverlay
 
-_RIGHT_STRETCH = (5, 4, 0, 0)
+_RIGHT_STRETCH = (1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ class MainWindow(QMainWindow):
         self.bottom_panel = QTabWidget()
         self.bottom_panel.setObjectName("bottomPanel")
         self.bottom_panel.setDocumentMode(True)
+        self.bottom_panel.tabBar().setDrawBase(False)
         self.bottom_panel.addTab(parts.jobs, "Jobs")
         self.bottom_panel.addTab(parts.audit, "Audit")
         self.bottom_panel.hide()
@@ -149,7 +150,7 @@ class MainWindow(QMainWindow):
     def _bind(self, action: Action, keys: tuple[str, ...]) -> None:
         bound = QAction(action.title, self)
         bound.setObjectName(action.id)
-        bound.setShortcuts([QKeySequence(key) for key in keys])
+        bound.setShortcuts(_sequences(keys))
         bound.triggered.connect(lambda: self._registry.trigger(action.id))
         if action.scope == "reading":
             bound.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
@@ -270,6 +271,11 @@ class MainWindow(QMainWindow):
     def closeEvent(self, event: QCloseEvent) -> None:
         self.on_close()
         super().closeEvent(event)
+
+
+def _sequences(keys: tuple[str, ...]) -> list[QKeySequence]:
+    """Return key sequences; a question mark arrives with or without Shift, as the keyboard's layout has it."""
+    return [QKeySequence(key) for name in keys for key in ((name, "Shift+?") if name == "?" else (name,))]
 
 
 def _splitter(orientation: Qt.Orientation, *widgets: QWidget) -> QSplitter:

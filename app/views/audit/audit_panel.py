@@ -14,7 +14,7 @@ from app.views.widgets.controls import IconPushButton, Label, column, row
 
 Index = QModelIndex | QPersistentModelIndex
 _COLUMNS = ("No.", "Time (UTC)", "Event", "Outcome", "Who", "Detail")
-_WIDTHS = (64, 176, 240, 96, 160)
+_WIDTHS = (64, 168, 160, 88, 96)
 
 
 class AuditModel(QAbstractTableModel):

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QProgressBar, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from app.actions.action import ActionRegistry
 from app.presenters.models import ModelRow, ModelsPresenter, ModelsState
@@ -13,6 +22,8 @@ from app.presenters.ports import seconds_in_words
 from app.views.theme import Theme
 from app.views.widgets.controls import ElidedLabel, IconButton, Label, clear_layout, column, panel, row
 from app.views.widgets.section import Section
+
+_HIGHEST, _LOWEST = 248, 88
 
 
 class ModelCard(QFrame):
@@ -66,6 +77,25 @@ class ModelCard(QFrame):
         self._progress.setValue(round(job.fraction * 1000))
 
 
+class _ContentHeight(QScrollArea):
+    """As high as its content, up to a limit; scrolls beyond it and when there is no room."""
+
+    def sizeHint(self) -> QSize:
+        content = self.widget()
+        if content is None:
+            return QSize(0, 0)
+        height = content.heightForWidth(self.viewport().width()) if content.hasHeightForWidth() else -1
+        wanted = max(height, content.minimumSizeHint().height())
+        return QSize(0, min(wanted, _HIGHEST))
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(0, min(self.sizeHint().height(), _LOWEST))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.updateGeometry()
+
+
 class ModelsPanel(QWidget):
     """Draws the models; ``cancel`` is called with a job's id."""
 
@@ -103,11 +133,13 @@ class ModelsPanel(QWidget):
                 margins=(12, 8, 12, 8),
             ),
         )
-        scroll = QScrollArea()
+        scroll = _ContentHeight()
         scroll.setWidgetResizable(True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         scroll.setWidget(body)
+        scroll.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        self._scroll = scroll
         self.section = Section(theme, "Models", scroll)
         self.setLayout(column(self.section, gap=0))
         presenter.attach(self)
@@ -135,6 +167,7 @@ class ModelsPanel(QWidget):
         self._message.setVisible(bool(state.message))
         self._message.setText(state.message)
         self._show_others(state)
+        self._scroll.updateGeometry()
         self.section.set_count(str(len(state.rows)) if state.rows else "")
 
     def _make_cards(self, state: ModelsState) -> None:
@@ -161,3 +194,4 @@ class ModelsPanel(QWidget):
 
     def _toggle_others(self) -> None:
         self._others.setVisible(self._others.isHidden())
+        self._scroll.updateGeometry()

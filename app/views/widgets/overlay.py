@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QFrame,
-    QGridLayout,
     QLineEdit,
     QListWidget,
     QListWidgetItem,
     QScrollArea,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -22,6 +24,8 @@ from app.views.widgets.controls import Label, column, panel, row
 _PALETTE_WIDTH = 560
 _ROW_HEIGHT = 32
 _ROWS = 10
+_COLUMNS = 3
+_PRESET = re.compile(r"window\.[1-9]")
 
 
 class PaletteOverlay(QFrame):
@@ -112,7 +116,7 @@ class PaletteOverlay(QFrame):
 
 def _command_row(command: Command) -> QWidget:
     title = Label(command.title, "" if command.enabled else "faint")
-    keys = [Label(key, "key") for key in command.keys.split(" or ")[:2] if key]
+    keys = _keys(command)
     line = panel("plain", row(title, Label(command.group, "faint"), 1, *keys, gap=8, margins=(8, 0, 8, 0)))
     line.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
     return line
@@ -158,12 +162,18 @@ class CheatSheet(QFrame):
 
     def _build(self) -> None:
         self._layout.addLayout(row(Label("Keys", "title"), 1, Label("Esc closes", "faint")))
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(32)
-        grid.setVerticalSpacing(16)
-        for number, (group, commands) in enumerate(self._groups()):
-            grid.addLayout(_group(group, commands), number // 3, number % 3, Qt.AlignmentFlag.AlignTop)
-        body = panel("plain", grid)
+        columns = [column(gap=16) for _ in range(_COLUMNS)]
+        heights = [0] * _COLUMNS
+        for group, commands in self._groups():
+            shortest = heights.index(min(heights))
+            columns[shortest].addLayout(_group(group, commands))
+            heights[shortest] += len(commands) + 2
+        for lines in columns:
+            lines.addStretch(1)
+        across = row(*columns, gap=32, margins=(0, 0, 8, 0))
+        for place in range(_COLUMNS):
+            across.setStretch(place, 1)
+        body = panel("plain", across)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -173,17 +183,23 @@ class CheatSheet(QFrame):
     def _groups(self) -> list[tuple[str, list[Command]]]:
         groups: dict[str, list[Command]] = {}
         for command in self._registry.commands():
-            if command.keys:
+            if command.keys and not _PRESET.match(command.id):
                 groups.setdefault(command.group, []).append(command)
-        return list(groups.items())
+        presets = Command("window", "Grey scale presets", "", "1 … 9", True)
+        groups.setdefault("Grey scale", []).append(presets)
+        return sorted(groups.items(), key=lambda item: -len(item[1]))
 
     def mousePressEvent(self, _: object) -> None:
         self.close_sheet()
 
 
+def _keys(command: Command) -> list[Label]:
+    labels = [Label(key, "key") for key in command.keys.split(" or ")[:2] if key]
+    for label in labels:
+        label.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+    return labels
+
+
 def _group(title: str, commands: list[Command]) -> QVBoxLayout:
-    lines = [
-        row(Label(command.title), 1, *[Label(key, "key") for key in command.keys.split(" or ")[:2]], gap=4)
-        for command in commands
-    ]
+    lines = [row(Label(command.title), 1, *_keys(command), gap=4) for command in commands]
     return column(Label(title, "section"), *lines, gap=4)
