@@ -13,6 +13,7 @@ from io import FileIO
 import numpy as np
 from numpy.typing import NDArray
 
+from core.dicom import twelve_bit_jpeg
 from core.dicom.faults import malformed, translated
 from core.dicom.fragments import Fragment, frames_of, read_fragments
 from core.dicom.header import Header
@@ -105,6 +106,9 @@ class PixelReader:
             out = np.empty((h.rows, h.columns), dtype=self.stored_dtype)
             self.read_plain_into(frame, out)
             return out
+        if h.parsed.syntax.uid == twelve_bit_jpeg.SYNTAX_UID and h.samples == 1 and h.bits_stored > 8:
+            with translated(f"Decoding {h.parsed.syntax.name}", "dicom.undecodable"):
+                return twelve_bit_jpeg.decode(h, frame)
         data = self._compressed(frame) if h.parsed.syntax.encapsulated else self._native(frame)
         return self._through_pydicom(data)
 

@@ -33,6 +33,7 @@ _SHORT = {
     )
 }
 _LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+KNOWN_VRS = frozenset(_SHORT) | _LONG
 _COMMON_CHARACTER_SETS = {
     "": "iso8859",
     "ISO_IR 6": "iso8859",

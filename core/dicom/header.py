@@ -208,6 +208,10 @@ def read_header(path: Path, wanted: frozenset[int] = HEADER_TAGS) -> Header:
                 "dicom.foreign_preamble", "A file begins like a program; only its DICOM part is used."
             )
         )
+    if parsed.vr_mismatch:
+        issues.append(
+            SeriesIssue("dicom.vr_mismatch", "The file is not written in the transfer syntax that it states.")
+        )
     header = _describe(parsed)
     if not header.rescale_sound:
         issues.append(

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.dicom.elements import ElementReader, Elements, PixelLocation, RawElement
+from core.dicom.elements import KNOWN_VRS, ElementReader, Elements, PixelLocation, RawElement
 from core.dicom.faults import malformed
 from core.dicom.source import ByteSource, inflate
 from core.dicom.syntaxes import DEFLATED_LE, EXPLICIT_LE, IMPLICIT_LE, TransferSyntax, syntax_of
@@ -31,7 +31,8 @@ class ParsedFile:
     """The elements asked for, and where the pixels are.
 
     ``deflated_from`` is where the deflated data set begins, if it is one: then ``size`` and the offsets of the
-    pixels refer to the inflated data set (see ``inflated``).
+    pixels refer to the inflated data set (see ``inflated``). ``vr_mismatch`` is set when the data set is written
+    with explicit VR although the transfer syntax says implicit, or the other way round.
     """
 
     file: Path
@@ -43,6 +44,7 @@ class ParsedFile:
     foreign_preamble: bool
     stamp: tuple[int, int, int]
     deflated_from: int | None = None
+    vr_mismatch: bool = False
 
     def inflated(self) -> bytes:
         """Return the data set of a deflated file, inflated anew; raises as ``parse_file``."""
@@ -73,10 +75,20 @@ def parse_file(path: Path, wanted: Collection[int] | None) -> ParsedFile:
             return ParsedFile(
                 path, inner.size, meta, elements, syntax, reader.pixels, foreign, source.stamp, start
             )
-        explicit, little = syntax.explicit, syntax.little_endian
-        reader = ElementReader(source, explicit, little)
+        explicit = _actual_vr(source, start, syntax)
+        reader = ElementReader(source, explicit, syntax.little_endian)
         elements = reader.read(start, source.size, wanted)
-        return ParsedFile(path, source.size, meta, elements, syntax, reader.pixels, foreign, source.stamp)
+        return ParsedFile(
+            path,
+            source.size,
+            meta,
+            elements,
+            syntax,
+            reader.pixels,
+            foreign,
+            source.stamp,
+            vr_mismatch=explicit != syntax.explicit,
+        )
 
 
 def _shell(source: ByteSource) -> tuple[int, Elements, bool]:
@@ -122,6 +134,19 @@ def _meta(source: ByteSource, position: int) -> tuple[int, Elements]:
         elements.raw[0x00020000 | element] = RawElement(letters.decode("latin-1"), source.read(start, length))
         position = start + length
     return position, elements
+
+
+def _actual_vr(source: ByteSource, start: int, syntax: TransferSyntax) -> bool:
+    """Return whether the data set is written with explicit VR, whatever the transfer syntax says."""
+    if source.size < start + 8 or not syntax.little_endian:
+        return syntax.explicit
+    first = source.read(start, 8)
+    if syntax.explicit == (first[4:6] in KNOWN_VRS):
+        return syntax.explicit
+    if syntax.explicit:
+        plausible = int.from_bytes(first[4:8], "little") <= source.size - start - 8
+        return not (plausible and first[:2] in (b"\x08\x00", b"\x02\x00"))
+    return True
 
 
 def _guess(source: ByteSource, start: int) -> str:

@@ -15,6 +15,7 @@ from pydicom.fileset import FileSet
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from core.dicom import archive
+from core.dicom.assemble import assemble_volume
 from core.dicom.scan import scan_paths
 from core.domain.progress import Cancelled, CancelToken
 from core.domain.study import ScanResult, SeriesKind
@@ -48,6 +49,21 @@ def test_files_without_preamble_and_meta_information(tmp_path: Path, syntax: str
         path.write_bytes(whole[144 + meta_length :])
     (series,) = scan_paths([tmp_path]).series
     assert series.summary.shape_kji == (3, 6, 5)
+
+
+@pytest.mark.parametrize(
+    ("written", "stated"),
+    [(ImplicitVRLittleEndian, ExplicitVRLittleEndian), (ExplicitVRLittleEndian, ImplicitVRLittleEndian)],
+)
+def test_a_wrong_transfer_syntax_is_noticed_and_read(tmp_path: Path, written: str, stated: str) -> None:
+    for path in write_stack(tmp_path, VOXELS, syntax=written):
+        whole = path.read_bytes()
+        old, new = (uid.encode() + b"\0" * (len(uid) % 2) for uid in (written, stated))
+        header = struct.pack("<H", len(old)) + old
+        path.write_bytes(whole.replace(header, struct.pack("<H", len(new)) + new, 1))
+    (series,) = scan_paths([tmp_path]).series
+    assert "dicom.vr_mismatch" in {issue.code for issue in series.summary.issues}
+    assert np.array_equal(assemble_volume(series.instances, series.summary).voxels, VOXELS)
 
 
 def test_a_deflated_data_set(tmp_path: Path) -> None:
