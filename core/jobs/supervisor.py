@@ -257,8 +257,9 @@ class Supervisor:
         attendance = self._attendance
         if attendance is None:
             return
-        if not attendance.ready and now_s - attendance.started_s > self._timing.start_timeout_s:
-            self._lose(f"The worker was not ready after {self._timing.start_timeout_s:.0f} s.")
+        if not attendance.ready:
+            if now_s - attendance.started_s > self._timing.start_timeout_s:
+                self._lose(f"The worker was not ready after {self._timing.start_timeout_s:.0f} s.")
             return
         if attendance.liveness.is_dead(now_s, attendance.worker.cpu_s()):
             silent_s = attendance.liveness.silent_s(now_s)

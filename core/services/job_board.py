@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.domain.audit import AuditCode, AuditOutcome
 from core.domain.errors import AppError, BugError, InputError
@@ -39,11 +39,10 @@ from core.jobs.shared_arrays import sweep_stale
 from core.jobs.supervisor import Supervisor
 from core.jobs.transitions import JobState, Trigger
 from core.services.engine import Engine
-from core.services.explain_job import ExplainJob
-from core.services.job_kinds import JobKind
 from core.services.job_store import LibraryJobStore
-from core.services.run_job import RunJob
-from core.services.selftest_job import SelfTestJob
+
+if TYPE_CHECKING:
+    from core.services.job_kinds import JobKind
 
 __all__ = ["JobBoard", "JobView"]
 
@@ -334,6 +333,11 @@ class JobBoard:
             self._end_with(_known(error))
 
     def _make(self, view: JobView) -> JobKind:
+        # Imported with the first job: readers and measures are not needed to open the window.
+        from core.services.explain_job import ExplainJob
+        from core.services.run_job import RunJob
+        from core.services.selftest_job import SelfTestJob
+
         request = self._queue.request(view.job_id)
         volume = self._volumes.pop(view.job_id, None)
         try:

@@ -24,7 +24,7 @@ from core.services.geometry_gate import check_series, check_volume
 from core.services.job_kinds import Blocks, find_bundle, taken_out
 from core.services.list_studies import get_series
 from core.services.load_volume import load_volume
-from core.services.measure import boxes_of, find_in_classes, find_in_segments, measure_segments
+from core.services.measure import find_in_classes, find_in_segments, measure_segments
 from core.services.read_back import check_label_map
 from core.services.results import store_result
 
@@ -118,13 +118,7 @@ class RunJob:
             return None
         if self._labels is None:
             raise BugError("run.unexpected_labels", f"{self.title} gave a label map that nobody asked for.")
-        labels = taken_out(self._labels)
-        known = {segment.value for segment in bundle.segments}
-        if unknown := set(boxes_of(labels)) - known:
-            raise BugError(
-                "run.unknown_values", f"{self.title} gave the values {sorted(unknown)}, unknown to it."
-            )
-        return Segmentation(volume.geometry, labels, bundle.segments)
+        return Segmentation(volume.geometry, taken_out(self._labels), bundle.segments)
 
     def _result(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from core.services.import_study import import_paths
 from core.services.job_board import JobBoard, JobView
 from core.services.results import load_result, load_segmentation, results_for
 from core.services.run_model import run_model
+from core.services.verify_audit import verify
 from tests.fakes.bundles import make_segmentation_bundle, make_volume
 
 SLOW = [sys.executable, str(Path(__file__).resolve().parents[3] / "fakes" / "slow_worker.py")]
@@ -227,6 +229,56 @@ def test_the_queue_survives_the_end_of_the_program(room: Room) -> None:
     assert reborn.wait(second, 30).state == "succeeded"
     reborn.retry(first)
     assert reborn.wait(first, 30).state == "succeeded"
+
+
+DIES = """
+import sys
+from pathlib import Path
+from core.jobs.messages import JobProgress
+from core.services.engine import open_engine
+from core.services.job_board import JobBoard
+
+engine = open_engine(Path(sys.argv[1]), actor="reader")
+board = JobBoard(engine, worker_command=[sys.executable, sys.argv[2]])
+
+def tell(event):
+    if isinstance(event, JobProgress) and event.phase == "sleeping":
+        print(board.worker_pid, flush=True)
+
+board.subscribe(tell)
+first = board.submit_run("fake-threshold", sys.argv[3])
+second = board.submit_run("fake-threshold", sys.argv[3])
+print(first, second, flush=True)
+board.wait(first)
+"""
+
+
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.fault
+def test_jobs_of_a_killed_program_are_found_again(room: Room) -> None:
+    room.model("sleep 2")
+    command = [sys.executable, "-c", DIES, str(room.engine.paths.root), SLOW[1], room.series_key]
+    program = subprocess.Popen(command, cwd=Path(__file__).parents[4], stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    first, second = program.stdout.readline().split()
+    worker = int(program.stdout.readline())
+    program.kill()
+    program.wait()
+    program.stdout.close()
+    assert wait_for(lambda: not runs(worker), 2.0)
+    (room.engine.paths.bundles / "sleep 2").rename(room.engine.paths.bundles / "fill")
+    board = room.board()
+    assert {v.job_id: v.state for v in board.jobs()}[first] == "interrupted"
+    assert board.wait(second, 30).state == "succeeded"
+    board.retry(first)
+    assert board.wait(first, 30).state == "succeeded"
+    assert verify(room.engine).ok
 
 
 def test_a_second_board_leaves_the_jobs_of_the_first_alone(room: Room) -> None:
