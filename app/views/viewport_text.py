@@ -11,7 +11,7 @@ from PySide6.QtGui import QFont, QFontMetricsF, QImage, QPainter, QPainterPath, 
 from app.presenters.reading_state import Notice
 from app.views.theme import Theme
 
-_OUTLINE_PX = 2.5
+_OUTLINE_PX = 3.0
 _NOTICE_WIDTH_PX = 480.0
 
 
@@ -40,7 +40,7 @@ def _line_image(
     image.fill(Qt.GlobalColor.transparent)
     path = QPainterPath()
     path.addText(QPointF(box.left(), box.top() + metrics.ascent()), font, text)
-    shadow = QPen(theme.qcolor("overlay_shadow", 200), _OUTLINE_PX)
+    shadow = QPen(theme.qcolor("overlay_shadow", 235), _OUTLINE_PX)
     shadow.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
     painter = QPainter(image)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -215,7 +216,7 @@ def _crosshair(
 ) -> None:
     if panel.crosshair is None or panel.crosshair_planes is None:
         return
-    x, y = placement.to_viewport(*panel.crosshair)
+    x, y = (math.floor(v) for v in placement.to_viewport(*panel.crosshair))
     gap, pen = style.px(14), max(1, style.px(1))
     vertical, horizontal = ((*style.plane_color(plane), 190) for plane in panel.crosshair_planes)
     for start, end in ((0, y - gap), (y + gap, size[1])):

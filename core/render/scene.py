@@ -28,6 +28,7 @@ from core.render.scene_presets import SEGMENTS_ONLY, ScenePreset, preset, value_
 FULL_SIDE, QUICK_SIDE = 256, 128
 #: Longest side of a segment's grid for its surface, at rest and while it is turned.
 FULL_SURFACE, QUICK_SURFACE = 160, 64
+_SMALL_SIDE = 24
 _FULL_PEELS, _QUICK_PEELS = 4, 1
 
 #: Segments larger than this (millilitres) are translucent, so that what they contain is seen.
@@ -348,11 +349,14 @@ def _surface_actor(geometry: VolumeGeometry, mask: NDArray, color: Rgb, opacity:
     from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D, vtkPolyDataNormals, vtkWindowedSincPolyDataFilter
     from vtkmodules.vtkRenderingCore import vtkActor, vtkPolyDataMapper
 
-    padded = _softened(np.pad(mask.astype(np.float32), 2))
+    padded = np.pad(mask.astype(np.float32), 2)
+    # Softening would swallow a lesion of a few voxels: small segments keep their corners.
+    if max(mask.shape) > _SMALL_SIDE:
+        padded = _softened(padded)
     geometry = geometry.cropped((-2, -2, -2), padded.shape)
     contour = vtkFlyingEdges3D()
     contour.SetInputData(_image_data(geometry, padded))
-    contour.SetValue(0, 0.5)
+    contour.SetValue(0, min(0.5, float(padded.max()) / 2.0))
     contour.ComputeNormalsOff()
     smooth = vtkWindowedSincPolyDataFilter()
     smooth.SetInputConnection(contour.GetOutputPort())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPen
@@ -132,7 +134,7 @@ class Annotator:
 
     def _crosshair(self, painter: QPainter, cross: Crosshair, placement: Placement, area: QRectF) -> None:
         x, y = placement.to_viewport(cross.column, cross.row)
-        gap, x, y = CROSSHAIR_GAP_PX, round(x), round(y)
+        gap, x, y = CROSSHAIR_GAP_PX, math.floor(x), math.floor(y)
         vertical = [
             QRectF(x, area.top(), 1, y - gap - area.top()),
             QRectF(x, y + gap, 1, area.bottom() - y - gap),
