@@ -120,7 +120,7 @@ def build_pdf(facts: ReportFacts, head: ReportHead) -> bytes:
         author="Overread",
         subject=INTENDED_USE,
     )
-    width = document.width
+    width = document.width - 12  # the frame's own padding, 6 points on each side
     story: list[Flowable] = [
         _text("Report of computer-assisted findings", "title"),
         _text(INTENDED_USE, "warning"),

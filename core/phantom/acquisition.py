@@ -119,21 +119,21 @@ def mr_acquisition() -> Acquisition:
     )
 
 
-def cr_acquisition() -> Acquisition:
-    """Return a postero-anterior chest radiograph. Source: DICOM PS3.3 C.8.1.1, C.8.1.2."""
+def cr_acquisition(view: str = "PA") -> Acquisition:
+    """Return a chest radiograph, postero-anterior or ``"LAT"`` (left lateral). Source: DICOM PS3.3 C.8.1.1, C.8.1.2."""
     return Acquisition(
         modality="CR",
         sop_class_uid=_CR_IMAGE_STORAGE,
         study_description="Chest radiograph (phantom)",
-        series_description="Chest PA",
+        series_description=f"Chest {view}",
         body_part="CHEST",
         windows=((2048, 4096, "CHEST"),),
         image_type=("ORIGINAL", "PRIMARY"),
         in_patient_space=False,
         series_number=1,
         elements={
-            "ViewPosition": "PA",
-            "PatientOrientation": ["L", "F"],
+            "ViewPosition": "PA" if view == "PA" else "LL",
+            "PatientOrientation": ["L" if view == "PA" else "P", "F"],
             "KVP": 125,
             "ExposureTime": 10,
             "XRayTubeCurrent": 320,

@@ -16,7 +16,9 @@ from core.domain.geometry import VolumeGeometry
 from core.domain.segmentation import Segmentation
 from core.export.seg import ObjectPlace, SegmentAuthor, WrittenSeg, write_seg
 from core.export.source import read_source
-from core.phantom.acquisition import Acquisition, ct_acquisition
+from core.phantom.acquisition import Acquisition, cr_acquisition, ct_acquisition, mr_acquisition
+from core.phantom.brain import BrainSpec, make_brain
+from core.phantom.cxr import CxrSpec, make_cxr
 from core.phantom.dicom import PhantomSubject, WrittenStudy, uid_of, write_study
 from core.phantom.spec import Phantom, ThoraxSpec
 from core.phantom.thorax import make_thorax
@@ -36,25 +38,25 @@ _SYNONYMS = {
 class _Kind:
     """One kind of phantom: its specification, its default grid, its maker and its technique."""
 
-    spec: Callable[..., Any]
+    spec: Any
     make: Callable[[Any], Phantom]
     acquire: Callable[[Any, VolumeGeometry], Acquisition]
     patient_name: str
-    shape_kji: tuple[int, int, int] | None = None
-    spacing_kji_mm: tuple[float, float, float] | None = None
+
+
+def _ct(spec: ThoraxSpec, grid: VolumeGeometry) -> Acquisition:
+    return ct_acquisition(spec.kernel, spec.contrast, grid.spacing_ijk_mm[0] * grid.shape_ijk[0])
 
 
 _KINDS: Mapping[str, _Kind] = {
     "ct-thorax": _Kind(
-        ThoraxSpec,
+        ThoraxSpec(shape_kji=(110, 256, 256), spacing_kji_mm=(3.0, 1.5, 1.5)),
         make_thorax,
-        lambda spec, grid: ct_acquisition(
-            spec.kernel, spec.contrast, grid.spacing_ijk_mm[0] * grid.shape_ijk[0]
-        ),
+        _ct,
         "PHANTOM^THORAX",
-        (110, 256, 256),
-        (3.0, 1.5, 1.5),
     ),
+    "mr-brain": _Kind(BrainSpec(), make_brain, lambda _spec, _grid: mr_acquisition(), "PHANTOM^BRAIN"),
+    "cxr": _Kind(CxrSpec(), make_cxr, lambda spec, _grid: cr_acquisition(spec.view), "PHANTOM^CHEST"),
 }
 
 
@@ -79,7 +81,7 @@ def make_phantom(kind: str, out: Path, *, seed: int = 0, **params: Any) -> dict[
     dict
         ``study_uid``, ``series_uid``, ``modality``, ``files``, ``seg_file`` and ``seg_sop_instance_uid``
         (None when the kind has no labels in patient space), ``shape_kji``, ``spacing_mm`` (k, j, i),
-        ``segments`` (label → volume_ml), ``seconds``.
+        ``segments`` (label → volume_ml; empty for a projection), ``seconds``.
 
     Raises
     ------
@@ -110,7 +112,7 @@ def make_phantom(kind: str, out: Path, *, seed: int = 0, **params: Any) -> dict[
         "seg_sop_instance_uid": truth.file.sop_instance_uid if truth else None,
         "shape_kji": list(phantom.geometry.shape_kji),
         "spacing_mm": list(phantom.geometry.spacing_kji_mm),
-        "segments": _volumes(phantom),
+        "segments": _volumes(phantom) if acquisition.in_patient_space else {},
         "seconds": round(time.perf_counter() - started, 3),
     }
 
@@ -122,21 +124,27 @@ def _subject(kind: _Kind, settings: dict[str, Any]) -> PhantomSubject:
 
 
 def _specification(kind: _Kind, seed: int, settings: dict[str, Any]) -> Any:
-    """Build the kind's specification from its defaults and the settings."""
-    known = {field.name for field in dataclasses.fields(kind.spec)}  # type: ignore[arg-type]
+    """Change the kind's default specification as the settings say."""
     geometric = {name: settings.pop(name) for name in _GEOMETRY_SETTINGS if name in settings}
-    unknown = sorted(set(settings) - known)
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
+    known = {field.name for field in dataclasses.fields(kind.spec)}
+    person = {}
+    if isinstance(kind.spec, CxrSpec):
+        # The person on a radiograph is a thorax: its settings are given by the same names.
+        anatomy = {field.name for field in dataclasses.fields(ThoraxSpec)} - known
+        person = {name: values.pop(name) for name in anatomy & set(values)}
+        known |= anatomy
+    unknown = sorted(set(values) - known)
     if unknown:
         raise InputError(
             "phantom.setting",
             f"The phantom has no setting {unknown[0]!r}.",
             f"Known settings: {', '.join(sorted((known - {'seed'}) | set(_GEOMETRY_SETTINGS)))}.",
         )
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
-    if kind.shape_kji is not None:
-        values = {"shape_kji": kind.shape_kji, "spacing_kji_mm": kind.spacing_kji_mm, **values}
     try:
-        spec = kind.spec(**{"seed": seed, **values})
+        spec = dataclasses.replace(kind.spec, **{"seed": seed, **values})
+        if person:
+            spec = dataclasses.replace(spec, thorax=dataclasses.replace(spec.thorax, **person))
         return _with_grid(spec, geometric) if geometric else spec
     except (TypeError, ValueError) as error:
         raise InputError(
@@ -148,15 +156,28 @@ def _specification(kind: _Kind, seed: int, settings: dict[str, Any]) -> Any:
 
 def _with_grid(spec: Any, wanted: Mapping[str, Any]) -> Any:
     """Change the sampling of a specification; what is not asked for keeps its extent in millimetres."""
-    shape = np.array(spec.shape_kji, dtype=np.float64)
-    spacing = np.array(spec.spacing_kji_mm, dtype=np.float64)
+    if isinstance(spec, CxrSpec):
+        shape, spacing = _resampled((1, *spec.pixels), (1.0, spec.pixel_mm, spec.pixel_mm), wanted)
+        return dataclasses.replace(spec, pixels=shape[1:], pixel_mm=spacing[1])
+    shape, spacing = _resampled(spec.shape_kji, spec.spacing_kji_mm, wanted)
+    return dataclasses.replace(spec, shape_kji=shape, spacing_kji_mm=spacing)
+
+
+def _resampled(
+    shape_kji: tuple[int, ...], spacing_kji_mm: tuple[float, ...], wanted: Mapping[str, Any]
+) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    """Return shape and spacing (k, j, i) after the geometric settings."""
+    shape = np.array(shape_kji, dtype=np.float64)
+    spacing = np.array(spacing_kji_mm, dtype=np.float64)
     extent = shape * spacing
     if "fov_mm" in wanted:
         extent[1:] = float(wanted["fov_mm"])
     if "slice_thickness_mm" in wanted:
         spacing[0] = float(wanted["slice_thickness_mm"])
     if "spacing_mm" in wanted:
-        spacing[1:] = wanted["spacing_mm"]
+        spacing[1:] = float(wanted["spacing_mm"])
+    if (spacing <= 0).any():
+        raise ValueError("spacing")
     if "matrix" in wanted:
         shape[1:] = int(wanted["matrix"])
         if "spacing_mm" not in wanted:
@@ -164,13 +185,10 @@ def _with_grid(spec: Any, wanted: Mapping[str, Any]) -> Any:
     else:
         shape[1:] = np.round(extent[1:] / spacing[1:])
     shape[0] = int(wanted["slices"]) if "slices" in wanted else np.round(extent[0] / spacing[0])
-    if (shape < 1).any() or (spacing <= 0).any():
+    if (shape < 1).any():
         raise ValueError("empty grid")
-    return dataclasses.replace(
-        spec,
-        shape_kji=tuple(int(n) for n in shape),
-        spacing_kji_mm=tuple(float(v) for v in spacing),
-    )
+    (k, j, i), (dz, dy, dx) = (int(n) for n in shape), (float(v) for v in spacing)
+    return (k, j, i), (dz, dy, dx)
 
 
 def _write_truth(
