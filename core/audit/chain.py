@@ -7,6 +7,7 @@ that fits; an edit, a deletion, an insertion or a swap breaks the chain at the f
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from json.encoder import encode_basestring_ascii as _quoted
@@ -15,7 +16,6 @@ from core.domain.audit import AuditRecord
 
 GENESIS = bytes(32)
 FIELDS = tuple(f.name for f in fields(AuditRecord))
-RawRow = tuple  # (*FIELDS, prev, hash)
 
 _BLOCK_BYTES = 64
 _TEXTS = tuple(f.type == "str" for f in fields(AuditRecord))
@@ -75,42 +75,66 @@ class KeyedHash:
         return outer.digest()
 
 
+Link = tuple[int, str, bytes, bytes]
+"""Sequence number, JSON of the record's fields, stored previous hash, stored hash."""
+
+
 class ChainWalk:
-    """Walks rows in order and keeps the first break. Call ``feed`` with batches, then read ``head``."""
+    """Walks records in order and keeps the first break. Call ``feed`` with batches, then read ``head``.
+
+    Parameters
+    ----------
+    key : bytes
+        The chain's key.
+    watch : iterable of int
+        Sequence numbers whose hashes are kept in ``heads``.
+    """
 
     def __init__(self, key: bytes, watch: Iterable[int] = ()) -> None:
-        self._hash = KeyedHash(key)
+        self._keyed = KeyedHash(key)
         self._watch = frozenset(watch)
         self.head = Head()
         self.broken: ChainBreak | None = None
         self.heads: dict[int, bytes] = {}
 
-    def feed(self, rows: Iterable[RawRow]) -> bool:
-        """Check rows (record fields, prev, hash) that follow those fed before; False once the chain is broken."""
+    def feed(self, links: Iterable[Link]) -> bool:
+        """Check records that follow those fed before; False once the chain is broken."""
         if self.broken:
             return False
-        seq, last, keyed, watch = self.head.seq, self.head.hash, self._hash.of, self._watch
-        for row in rows:
+        seq, last, keyed, watch = self.head.seq, self.head.hash, self._keyed.of, self._watch
+        for number, text, prev, stored in links:
             seq += 1
-            if row[0] != seq:
-                reason = "record missing" if row[0] > seq else "record out of order"
-                self.broken = ChainBreak(min(seq, row[0]), reason)
+            fits = number == seq and prev == last
+            if not fits or (keyed(last + text.encode()) != stored and self._differs(last, text, stored)):
+                self.broken = _break(seq, number, prev == last)
+                seq = self.broken.seq - 1
                 break
-            prev, stored = row[-2], row[-1]
-            if prev != last:
-                self.broken = ChainBreak(seq, "record doesn't follow the one before it")
-                break
-            try:
-                expected = keyed(last + canonical(row[:-2]))
-            except TypeError:
-                expected = b""
-            if expected != stored:
-                self.broken = ChainBreak(seq, "record was changed")
-                break
-            last = expected
+            last = stored
             if seq in watch:
                 self.heads[seq] = last
-        if self.broken:
-            seq = self.broken.seq - 1
         self.head = Head(seq, last)
         return self.broken is None
+
+    def _differs(self, last: bytes, text: str, stored: bytes) -> bool:
+        """Whether the hash is wrong for the canonical form too: a database writes rare characters unescaped."""
+        try:
+            return self._keyed.of(last + canonical(tuple(json.loads(text)))) != stored
+        except (TypeError, ValueError):
+            return True
+
+
+def link(row: tuple) -> Link:
+    """Return the link of a row: the fields of AuditRecord, previous hash, hash."""
+    try:
+        text = canonical(row[:-2]).decode("ascii")
+    except TypeError:
+        text = ""
+    return row[0], text, row[-2], row[-1]
+
+
+def _break(seq: int, number: int, follows: bool) -> ChainBreak:
+    if number > seq:
+        return ChainBreak(seq, "record missing")
+    if number < seq:
+        return ChainBreak(number, "record out of order")
+    return ChainBreak(seq, "record was changed" if follows else "record doesn't follow the one before it")

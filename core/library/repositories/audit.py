@@ -9,9 +9,11 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from core.domain.audit import AuditRecord
+from core.domain.errors import EnvironmentFault
 from core.library.tables import AnchorRow, AuditRow, Base
 
 _COLUMNS = tuple(AuditRow.__table__.c)
+_FIELDS = ", ".join(column.name for column in _COLUMNS[:-2])
 _BATCH = 5000
 _LAST = select(AuditRow.seq, AuditRow.hash).order_by(AuditRow.seq.desc()).limit(1)
 _INSERT = insert(Base.metadata.tables[AuditRow.__tablename__])
@@ -50,18 +52,34 @@ class AuditRepository:
         """Number of records."""
         return self._session.scalar(select(func.count()).select_from(AuditRow)) or 0
 
-    def batches(self, since_seq: int = 0) -> Iterator[Sequence[Any]]:
-        """Yield rows (fields of AuditRecord, prev, hash) after ``since_seq`` in order, some thousand at a time."""
-        query = select(*_COLUMNS).where(AuditRow.seq > since_seq).order_by(AuditRow.seq)
-        # Straight from the driver: building a Row object per record would halve the speed of a verification.
-        compiled = query.compile(
-            dialect=self._session.connection().dialect, compile_kwargs={"literal_binds": True}
+    def batches(self) -> Iterator[Sequence[Any]]:
+        """Yield rows (fields of AuditRecord, prev, hash) in order, some thousand at a time."""
+        unreadable = EnvironmentFault(
+            "audit.unreadable", "The audit trail can't be read.", "Check the library, or restore a backup."
         )
-        cursor = self._session.connection().connection.cursor()
+        return self._raw(f"SELECT {_FIELDS}, prev, hash FROM audit ORDER BY seq", unreadable)
+
+    def json_batches(self) -> Iterator[Sequence[Any]] | None:
+        """Yield (seq, fields as a JSON array, prev, hash) in order on SQLite, which builds the JSON itself.
+
+        That halves the time of a verification. The iterator raises ValueError when a field holds bytes, which only a
+        changed database has. None on PostgreSQL.
+        """
+        if self._session.connection().dialect.name != "sqlite":
+            return None
+        statement = f"SELECT seq, json_array({_FIELDS}), prev, hash FROM audit ORDER BY seq"
+        return self._raw(statement, ValueError("a record can't be told as JSON"))
+
+    def _raw(self, statement: str, failure: Exception) -> Iterator[Sequence[Any]]:
+        # Straight from the driver: a Row object per record would cost more than its hash.
+        connection = self._session.connection()
+        cursor = connection.connection.cursor()
         try:
-            cursor.execute(str(compiled))
+            cursor.execute(statement)
             while rows := cursor.fetchmany(_BATCH):
                 yield rows
+        except connection.dialect.loaded_dbapi.Error as error:
+            raise failure from error
         finally:
             cursor.close()
 

@@ -29,6 +29,15 @@ def test_the_canonical_form_is_json_and_the_hash_is_hmac_sha256() -> None:
     assert record_hash(key, prev, record) == hmac.digest(key, prev + wanted, "sha256")
 
 
+@pytest.mark.parametrize(
+    "actor", ["Dr. Ä ß 字", 'quote " back \\ slash', "del \x7f tab \t nl \n bell \x07", "'"]
+)
+def test_rare_characters_in_a_name_do_not_break_the_chain(tmp_path: Path, actor: str) -> None:
+    with make_engine(tmp_path, actor=actor) as engine:
+        engine.record(AuditCode.EXPORT)
+        assert verify_audit.verify(engine).ok
+
+
 def test_start_and_stop_are_recorded_and_the_end_is_signed(tmp_path: Path) -> None:
     make_engine(tmp_path).close()
     with open_engine(tmp_path / "home") as engine:
