@@ -83,7 +83,7 @@ def compare(network: Any, layer: str, image: Any, rounds: int) -> dict[str, Any]
             answers[name] = way()
             seconds[name].append(time.perf_counter() - started)
     difference = max(
-        float((a - b).abs().max()) / max(float(b.abs().max()), 1e-12)
+        float((a - b).detach().abs().max()) / max(float(b.detach().abs().max()), 1e-12)
         for a, b in zip(answers["ours"], answers["captum"], strict=True)
     )
     return {name: statistics.median(values) for name, values in seconds.items()} | {"difference": difference}

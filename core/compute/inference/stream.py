@@ -6,6 +6,9 @@ series. The labels equal those of trilinear interpolation of all logits followed
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -40,10 +43,11 @@ class LabelStream:
 
     def push(self, logits: torch.Tensor) -> None:
         """Take the next model slices, ``(C, n, J, I)`` float32."""
-        for k in range(logits.shape[1]):
-            self._recent[self._received] = self._planes(logits[:, k])
-            self._received += 1
-            self._emit()
+        with _one_thread():
+            for k in range(logits.shape[1]):
+                self._recent[self._received] = self._planes(logits[:, k])
+                self._received += 1
+                self._emit()
 
     def finished(self) -> NDArray[np.uint8]:
         """Return the labels ``(K, J, I)`` of the reoriented series once all model slices were pushed."""
@@ -68,6 +72,17 @@ class LabelStream:
         first = self._recent[low]
         plane = first if high == low else torch.lerp(first, self._recent[high], weight)
         self._planes.write_labels(plane, self.labels[k])
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Work on slices with one thread: they are too small to share, and waiting for each other costs more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _PlaneUpsampler:
