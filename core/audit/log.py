@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -17,8 +18,10 @@ from core.audit.chain import GENESIS, Head, record_hash
 from core.audit.detail import canonical_detail
 from core.audit.head_file import HeadFile
 from core.domain.audit import AuditEvent, AuditRecord
+from core.domain.errors import EnvironmentFault
 
 REASON_LIMIT = 200
+_log = logging.getLogger(__name__)
 
 
 class AuditStore(Protocol):
@@ -111,13 +114,21 @@ class AuditLog:
             self._anchor(store, self._pending)
 
     def committed(self) -> None:
-        """Note the new head outside the database."""
+        """Note the new head outside the database.
+
+        When that fails, the change stays: it is on disk with its record, and a chain ahead of its witness is no
+        break. The next commit tries again.
+        """
         head, anchored = self._pending, self._pending_anchor
         self.rolled_back()
-        if head is not None:
+        if head is None:
+            return
+        try:
             self._head_file.advance(head)
             if anchored and self._on_head is not None:
                 self._on_head(head)
+        except EnvironmentFault as error:
+            _log.warning("the end of the audit trail could not be noted (%s)", error.code)
 
     def rolled_back(self) -> None:
         """Forget what was appended."""

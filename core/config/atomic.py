@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PART_PREFIX = ".part-"
+# Without O_BINARY, Windows would turn each line feed into two bytes.
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 @contextmanager
@@ -48,7 +50,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_write_bytes(path: Path, data: bytes, *, mode: int | None = None) -> None:
     """Write ``data`` to ``path`` atomically; ``mode`` (such as ``0o600``) holds from the first byte on."""
     with atomic_path(path) as part:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
+        descriptor = os.open(part, _CREATE, 0o666 if mode is None else mode)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
 

@@ -222,14 +222,11 @@ class Engine:
         if self._closed:
             return
         self._closed = True
-        log = self._log
-        if log is not None:
-            with self.unit_of_work() as uow:
-                if self._queries:
-                    self.record(AuditCode.QUERY, detail={"queries": self._queries})
-                self.record(AuditCode.APPLICATION_STOP)
-                log.anchor_now(uow.audit)
-        self.library.close()
+        try:
+            if self._log is not None:
+                self._record_stop(self._log)
+        finally:
+            self.library.close()
 
     def __enter__(self) -> Engine:
         """Return the engine; the block's end closes it."""
@@ -238,6 +235,13 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
+
+    def _record_stop(self, log: AuditLog) -> None:
+        with self.unit_of_work() as uow:
+            if self._queries:
+                self.record(AuditCode.QUERY, detail={"queries": self._queries})
+            self.record(AuditCode.APPLICATION_STOP)
+            log.anchor_now(uow.audit)
 
     def _remember_head(self, head: Head) -> None:
         self.keys.remember(KEYRING_HEAD, self.head_file.encode(head))

@@ -11,9 +11,8 @@ identity in clear as their sources do, which is why linking is the default.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -28,18 +27,27 @@ from core.domain.study import (
     ScannedSeries,
     SeriesSummary,
     SkippedFile,
-    StudySummary,
 )
-from core.library.files import FileStamp, StoredFile
+from core.library.files import StoredFile
 from core.library.unit_of_work import UnitOfWork
 from core.services import list_studies
 from core.services.engine import Engine
-from core.services.import_files import Known, classify, take_copies
+from core.services.import_batches import (
+    Group,
+    Plan,
+    batches,
+    grouped,
+    present,
+    stamp_of,
+    study_of,
+    verdicts_on,
+    with_digests,
+)
+from core.services.import_files import Known, take_copies
 from core.services.scan_sources import scan_sources
 
 Mode = Literal["link", "copy"]
 OnSeries = Callable[[SeriesSummary], None]
-BATCH_INSTANCES = 500
 _SCANNING_SHARE = 0.6
 _CONFLICT = "The library has another file with the same SOP Instance UID but other content; it was kept."
 
@@ -51,22 +59,6 @@ class _Tally:
     series: int = 0
     skipped: list[SkippedFile] = field(default_factory=list)
     studies: dict[str, None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Group:
-    """All scanned parts of one DICOM series."""
-
-    series_uid: str
-    parts: tuple[ScannedSeries, ...]
-
-    @property
-    def study_uid(self) -> str:
-        return self.parts[0].summary.study_uid
-
-    @property
-    def instances(self) -> list[InstanceRef]:
-        return [ref for part in self.parts for ref in part.instances]
 
 
 def import_paths(
@@ -117,9 +109,9 @@ def import_paths(
         )
         tally.skipped += scanned.skipped
         run = _Import(engine, work_dir, mode == "copy", tally, on_series)
-        groups = _grouped(scanned.series)
+        groups = grouped(scanned.series)
         total, done = sum(len(g.instances) for g in groups) or 1, 0
-        for batch in _batches(groups):
+        for batch in batches(groups):
             if cancel is not None:
                 cancel.raise_if_cancelled()
             run.take(batch)
@@ -145,11 +137,11 @@ class _Import:
         self._tally = tally
         self._on_series = on_series
 
-    def take(self, batch: Sequence[_Group]) -> None:
+    def take(self, batch: Sequence[Group]) -> None:
         """Bring a batch in: look what is known, complete and copy, then write in one transaction."""
         while True:
             known, stored_series = self._known(batch)
-            verdicts = _verdicts(batch, known)
+            verdicts = verdicts_on(batch, known)
             plans = [
                 plan
                 for group in batch
@@ -160,7 +152,7 @@ class _Import:
             # Another process imported some of these files meanwhile: look again.
         self._tell(batch, plans, verdicts)
 
-    def _tell(self, batch: Sequence[_Group], plans: Sequence[_Plan], verdicts: dict[str, Known]) -> None:
+    def _tell(self, batch: Sequence[Group], plans: Sequence[Plan], verdicts: dict[str, Known]) -> None:
         tally = self._tally
         tally.studies.update(dict.fromkeys(group.study_uid for group in batch))
         tally.added += sum(plan.new for plan in plans)
@@ -175,14 +167,14 @@ class _Import:
             for part in (part for plan in plans for part in plan.parts):
                 self._on_series(part.summary)
 
-    def _known(self, batch: Sequence[_Group]) -> tuple[dict[str, StoredFile], set[str]]:
+    def _known(self, batch: Sequence[Group]) -> tuple[dict[str, StoredFile], set[str]]:
         """Return what the library has of the batch: files by UID, and Series Instance UIDs."""
         with self._engine.unit_of_work(writes=False) as uow:
-            return _present(uow, batch)
+            return present(uow, batch)
 
     def _plan(
-        self, group: _Group, known: dict[str, StoredFile], verdicts: dict[str, Known], is_stored: bool
-    ) -> _Plan | None:
+        self, group: Group, known: dict[str, StoredFile], verdicts: dict[str, Known], is_stored: bool
+    ) -> Plan | None:
         """Return what to write for a series; None when all of it is there."""
         fresh = [ref for ref in group.instances if ref.sop_instance_uid not in known]
         moved = [
@@ -204,7 +196,7 @@ class _Import:
         parts = tuple(
             take_copies(self._engine.paths.instances, part, only_below=only_below) for part in parts
         )
-        return _Plan(group.series_uid, parts, bool(stored), len(fresh)) if parts else None
+        return Plan(group.series_uid, parts, bool(stored), len(fresh)) if parts else None
 
     def _completed(
         self, series_uid: str, stored: dict[str, StoredFile], new: Sequence[InstanceRef]
@@ -219,23 +211,23 @@ class _Import:
             return parts
         seen = {ref.sop_instance_uid for part in parts for ref in part.instances}
         digests = {ref.sop_instance_uid: ref.sha256 for ref in kept}
-        parts = tuple(_with_digests(part, digests) for part in parts)
+        parts = tuple(with_digests(part, digests) for part in parts)
         # Files of the series that are out of reach (a medium not inserted) stay in the index.
         lost = tuple(ref for ref in kept if ref.sop_instance_uid not in seen)
         return (replace(parts[0], instances=parts[0].instances + lost), *parts[1:])
 
     def _write(
         self,
-        batch: Sequence[_Group],
+        batch: Sequence[Group],
         known: dict[str, StoredFile],
         stored_series: set[str],
-        plans: Sequence[_Plan],
+        plans: Sequence[Plan],
     ) -> bool:
         """Write the plans in one transaction; False when the library changed since ``known`` was read."""
         if not plans:
             return True
         with self._engine.unit_of_work() as uow:
-            known_now, series_now = _present(uow, batch)
+            known_now, series_now = present(uow, batch)
             if known_now.keys() != known.keys() or series_now != stored_series:
                 return False
             for plan in plans:
@@ -244,20 +236,20 @@ class _Import:
                 self._record(study_uid, [p for p in plans if p.study_uid == study_uid])
         return True
 
-    def _write_series(self, uow: UnitOfWork, plan: _Plan) -> None:
+    def _write_series(self, uow: UnitOfWork, plan: Plan) -> None:
         first = plan.parts[0]
         study_uid = first.summary.study_uid
         if uow.studies.exists(study_uid):
             uow.studies.touch(study_uid)
         else:
-            uow.studies.add(_study_of(self._engine, first), first.identity)
+            uow.studies.add(study_of(self._engine, first), first.identity)
         if plan.replaces:
             uow.series.remove_series_uid(plan.series_uid)
         for part in plan.parts:
             uow.series.put(part.summary, part.source_format)
-            uow.instances.put(part.summary.key, [(ref, _stamp(ref.file)) for ref in part.instances])
+            uow.instances.put(part.summary.key, [(ref, stamp_of(ref.file)) for ref in part.instances])
 
-    def _record(self, study_uid: str, plans: Sequence[_Plan]) -> None:
+    def _record(self, study_uid: str, plans: Sequence[Plan]) -> None:
         added = sum(plan.new for plan in plans)
         self._engine.record(
             AuditCode.IMPORT,
@@ -271,82 +263,3 @@ class _Import:
                 "series": sum(len(plan.parts) for plan in plans),
             },
         )
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """The state that a series shall have; ``replaces`` when a former state is in the library."""
-
-    series_uid: str
-    parts: tuple[ScannedSeries, ...]
-    replaces: bool
-    new: int
-
-    @property
-    def study_uid(self) -> str:
-        return self.parts[0].summary.study_uid
-
-
-def _grouped(series: Sequence[ScannedSeries]) -> list[_Group]:
-    by_uid: dict[str, list[ScannedSeries]] = {}
-    for one in series:
-        by_uid.setdefault(one.summary.series_uid, []).append(one)
-    groups = [_Group(uid, tuple(parts)) for uid, parts in by_uid.items()]
-    return sorted(groups, key=lambda g: g.study_uid)
-
-
-def _batches(groups: Sequence[_Group]) -> Iterator[list[_Group]]:
-    """Yield whole series until a batch has some hundred instances."""
-    batch: list[_Group] = []
-    for group in groups:
-        batch.append(group)
-        if sum(len(g.instances) for g in batch) >= BATCH_INSTANCES:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _present(uow: UnitOfWork, batch: Sequence[_Group]) -> tuple[dict[str, StoredFile], set[str]]:
-    files = uow.instances.known(ref.sop_instance_uid for group in batch for ref in group.instances)
-    return files, uow.series.present(group.series_uid for group in batch)
-
-
-def _verdicts(batch: Sequence[_Group], known: dict[str, StoredFile]) -> dict[str, Known]:
-    return {
-        ref.sop_instance_uid: classify(ref, known[ref.sop_instance_uid])
-        for group in batch
-        for ref in group.instances
-        if ref.sop_instance_uid in known
-    }
-
-
-def _with_digests(part: ScannedSeries, digests: dict[str, str]) -> ScannedSeries:
-    instances = (replace(ref, sha256=digests.get(ref.sop_instance_uid, ref.sha256)) for ref in part.instances)
-    return replace(part, instances=tuple(instances))
-
-
-def _study_of(engine: Engine, first: ScannedSeries) -> StudySummary:
-    uid = first.summary.study_uid
-    return StudySummary(
-        study_uid=uid,
-        pseudonym=engine.vault.pseudonym(first.identity, uid),
-        description=first.study_description,
-        modalities=(),
-        status="new",
-        study_date=_year_month(first.study_date),
-        imported_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
-    )
-
-
-def _year_month(date: str) -> str:
-    """Return ``YYYY-MM`` of a DICOM or ISO date, empty when it has no such part: the day stays in the file."""
-    digits = "".join(c for c in date if c.isdigit())
-    return f"{digits[:4]}-{digits[4:6]}" if len(digits) >= 6 else ""
-
-
-def _stamp(file: Path) -> FileStamp:
-    try:
-        return FileStamp.of(file)
-    except OSError:
-        return FileStamp(-1, -1)

@@ -18,7 +18,7 @@ import pytest
 
 from core.config.atomic import PART_PREFIX
 from core.library.files import file_sha256
-from core.services import import_study, results, verify_audit
+from core.services import import_batches, results, verify_audit
 from core.services.engine import open_engine
 from core.services.import_study import import_paths
 from core.services.record_decision import record_decision
@@ -40,7 +40,7 @@ def decide_for_ever(home: Path, told: Connection) -> None:
 
 
 def import_copies(home: Path, source: Path, told: Connection) -> None:
-    import_study.BATCH_INSTANCES = 5
+    import_batches.BATCH_INSTANCES = 5
     engine = open_engine(home)
     told.send("ready")
     import_paths(engine, [source], mode="copy")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from core.audit import head_file
 from core.audit.anchors import ANCHOR_EVERY
 from core.audit.chain import canonical, record_hash
 from core.audit.detail import canonical_detail
@@ -156,3 +157,25 @@ def test_the_key_of_another_home_does_not_open_the_library(tmp_path: Path) -> No
     with pytest.raises(EnvironmentFault) as caught:
         open_engine(tmp_path / "home")
     assert caught.value.code == "library.wrong_key"
+
+
+@pytest.mark.expects_logs
+def test_a_head_that_cannot_be_noted_does_not_undo_what_was_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with make_engine(tmp_path) as engine:
+        insert_study(engine)
+        with monkeypatch.context() as patch:
+            patch.setattr(head_file, "atomic_write_bytes", full_disk)
+            list_studies.set_status(engine, STUDY_UID, "read")
+        assert "audit.head_not_written" in caplog.text
+        assert list_studies.get_study(engine, STUDY_UID).status == "read"
+        assert verify_audit.verify(engine).ok
+        engine.record(AuditCode.EXPORT)
+        head = engine.head_file.read()
+        assert head is not None
+        assert head.seq == 3
+
+
+def full_disk(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")

@@ -11,7 +11,7 @@ import pytest
 from core.domain.errors import InputError
 from core.domain.progress import Cancelled, CancelToken
 from core.domain.study import ImportReport
-from core.services import import_study, list_studies, thumbnails, verify_audit
+from core.services import import_batches, import_study, list_studies, thumbnails, verify_audit
 from core.services.engine import Engine, open_engine
 from core.services.import_study import import_paths
 from core.services.load_volume import load_volume
@@ -137,7 +137,7 @@ def test_what_an_archive_holds_is_copied_and_the_work_folder_emptied(engine: Eng
 def test_batches_done_before_a_cancel_stay(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_study, "BATCH_INSTANCES", 1)
+    monkeypatch.setattr(import_batches, "BATCH_INSTANCES", 1)
     write_stack(tmp_path / "in", VOXELS, number=1, name="a")
     write_stack(tmp_path / "in", VOXELS, number=2, name="b")
     cancel = CancelToken()
@@ -165,7 +165,7 @@ def test_two_processes_that_import_the_same_files_do_not_double_them(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_stack(tmp_path / "in", VOXELS)
-    real = import_study._verdicts
+    real = import_study.verdicts_on
     raced = []
 
     def race(*args: object) -> dict:
@@ -175,7 +175,7 @@ def test_two_processes_that_import_the_same_files_do_not_double_them(
                 assert counts(import_paths(other, [tmp_path / "in"])) == (6, 0, 0)
         return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(import_study, "_verdicts", race)
+    monkeypatch.setattr(import_study, "verdicts_on", race)
     assert counts(import_paths(engine, [tmp_path / "in"])) == (0, 6, 0)
     assert verify_audit.verify(engine).ok
 
