@@ -47,12 +47,12 @@ def describe_death(status: int | None, vitals: Vitals | None) -> str:
     Parameters
     ----------
     status : int or None
-        Exit status as ``subprocess`` gives it: negative for a signal; None if the process could not be reaped.
+        Exit status as ``subprocess`` gives it: negative for a signal; None if the process still ran.
     vitals : Vitals or None
         What was seen before.
     """
     if status is None:
-        return "The worker stopped answering and could not be ended."
+        return "The worker broke off the connection and was ended."
     if status >= 0 or sys.platform == "win32":
         return f"The worker ended unexpectedly (exit status {status})."
     name = _signal_name(-status)

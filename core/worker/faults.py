@@ -13,6 +13,7 @@ from core.domain.progress import Cancelled
 from core.jobs.messages import JobCancelled, JobFailed
 
 LOG = logging.getLogger(__name__)
+_AI_LIBRARIES = ("torch", "onnxruntime", "captum", "safetensors")
 _NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "failed to allocate")
 
 
@@ -30,6 +31,12 @@ def final_message(job_id: str, error: Exception) -> JobFailed | JobCancelled:
 
 def _translated(error: Exception) -> AppError:
     LOG.error("a task failed:\n%s", "".join(traceback.format_exception(error)))
+    if isinstance(error, ModuleNotFoundError) and _root_of(error) in _AI_LIBRARIES:
+        return EnvironmentFault(
+            "jobs.not_installed",
+            f"This installation shows images only: {_root_of(error)}, which runs models, is not installed.",
+            "Install it with pip install 'overread[ai]'.",
+        )
     if _is_out_of_memory(error):
         free_gb = psutil.virtual_memory().available / 2**30
         return EnvironmentFault(
@@ -42,6 +49,10 @@ def _translated(error: Exception) -> AppError:
         f"The model stopped with {type(error).__name__} at {_place(error)}.",
         "Report this with the log of the application.",
     )
+
+
+def _root_of(error: ModuleNotFoundError) -> str:
+    return (error.name or "").partition(".")[0]
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -99,6 +99,17 @@ def test_want_of_memory_is_the_environments_fault(error: Exception) -> None:
 
 
 @pytest.mark.expects_logs
+def test_an_installation_without_the_libraries_says_what_to_install() -> None:
+    failed = final_message("job", caught(ModuleNotFoundError("No module named 'torch'", name="torch")))
+    assert isinstance(failed, JobFailed)
+    assert (failed.code, failed.family) == ("jobs.not_installed", EnvironmentFault.__name__)
+    assert "overread[ai]" in failed.remedy
+    bug = final_message("job", caught(ModuleNotFoundError("No module named 'core.typo'", name="core.typo")))
+    assert isinstance(bug, JobFailed)
+    assert bug.family == "BugError"
+
+
+@pytest.mark.expects_logs
 def test_the_text_of_a_foreign_error_stays_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     failed = final_message("job", caught(KeyError("DOE^JOHN")))
     assert isinstance(failed, JobFailed)
