@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from core.dicom.decode import PixelReader
 from core.dicom.faults import malformed, translated
-from core.dicom.header import Header, IsDicomdir, recall_header
+from core.dicom.header import Header
 from core.dicom.layout import Layout, lay_out
 from core.dicom.palette import to_rgb
 from core.dicom.parallel import in_parallel
 from core.dicom.part10 import NotDicom
+from core.dicom.reading import IsDicomdir, recall_header
 from core.dicom.rescale import modality_table, output_dtype, rescale_of, units_of, windows_of
 from core.dicom.shear import rectified
 from core.domain.errors import EnvironmentFault, InputError

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.dicom.elements import Elements
 from core.dicom.faults import malformed
-from core.dicom.fragments import encapsulated_shortfall
 from core.dicom.functional_groups import FramePlane, read_planes
-from core.dicom.part10 import ParsedFile, parse_file
-from core.domain.errors import InputError
+from core.dicom.part10 import ParsedFile
 from core.domain.study import PatientIdentity
 from core.domain.volume import SeriesIssue
 
@@ -47,14 +42,6 @@ _GROUPING_TAGS = frozenset(
 )  # fmt: skip
 HEADER_TAGS = IMAGE_TAGS | _GROUPING_TAGS | PIXEL_TABLE_TAGS
 
-CLASS_OF_MODALITY = {
-    "CT": "1.2.840.10008.5.1.4.1.1.2",
-    "MR": "1.2.840.10008.5.1.4.1.1.4",
-    "PT": "1.2.840.10008.5.1.4.1.1.128",
-    "CR": "1.2.840.10008.5.1.4.1.1.1",
-    "US": "1.2.840.10008.5.1.4.1.1.6.1",
-    "NM": "1.2.840.10008.5.1.4.1.1.20",
-}
 _NOT_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.66",  # raw data, registration, segmentation, surface
     "1.2.840.10008.5.1.4.1.1.30",  # parametric map
@@ -65,23 +52,6 @@ _NOT_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.9",  # waveforms
     "1.2.840.10008.5.1.4.34",  # worklists, plans
 )
-_STORAGE = "1.2.840.10008.5.1.4.1.1."
-MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*\Z")
-_MAXIMUM_FRAMES = 1_000_000
-
-
-class IsDicomdir(Exception):
-    """The file is a DICOMDIR: no object of its own but a list of files."""
-
-
-class IncompleteImage(InputError):
-    """The header is sound but the pixels are not; ``series_uid`` says which series lacks them."""
-
-    def __init__(self, cause: InputError, series_uid: str) -> None:
-        super().__init__(cause.code, cause.user_message, cause.remedy)
-        self.series_uid = series_uid
 
 
 @dataclass(slots=True)
@@ -140,115 +110,13 @@ class Header:
         return (self.rows * self.columns * self.samples * self.bits_allocated + 7) // 8
 
 
-class _Recent:
-    """The headers that were read last, so that opening what was just scanned reads each file once.
-
-    In memory only; an entry counts while size, time and inode of its file are unchanged. Thread-safe.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._entries: OrderedDict[Path, tuple[tuple[int, int, int], Header]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def put(self, header: Header) -> None:
-        """Remember a header; the oldest one goes."""
-        if len(header.planes) > 1:
-            return
-        with self._lock:
-            self._entries[header.file] = (header.stamp, header)
-            if len(self._entries) > self._limit:
-                self._entries.popitem(last=False)
-
-    def get(self, path: Path) -> Header | None:
-        """Return the header of an unchanged file."""
-        with self._lock:
-            entry = self._entries.get(path)
-        if entry is None:
-            return None
-        try:
-            status = path.stat()
-        except OSError:
-            return None
-        return entry[1] if entry[0] == (status.st_size, status.st_mtime_ns, status.st_ino) else None
-
-    def clear(self) -> None:
-        """Forget all."""
-        with self._lock:
-            self._entries.clear()
-
-
-recent_headers = _Recent(2048)
-
-
-def recall_header(path: Path) -> Header:
-    """Return the header of a file, from memory when it was read a moment ago; raises as ``read_header``."""
-    return recent_headers.get(path) or read_header(path)
-
-
-def read_header(path: Path, wanted: frozenset[int] = HEADER_TAGS) -> Header:
-    """Read and validate the header of one file.
-
-    Raises
-    ------
-    NotDicom, IsDicomdir
-        If the file isn't DICOM, or a directory of files.
-    InputError
-        With a code ``dicom.…`` that says what is wrong.
-    OSError
-        If it cannot be read.
-    """
-    parsed = parse_file(path, wanted)
-    if parsed.meta.text(0x00020002) == MEDIA_STORAGE_DIRECTORY:
-        raise IsDicomdir
-    issues: list[SeriesIssue] = []
-    if parsed.foreign_preamble:
-        issues.append(
-            SeriesIssue(
-                "dicom.foreign_preamble", "A file begins like a program; only its DICOM part is used."
-            )
-        )
-    if parsed.vr_mismatch:
-        issues.append(
-            SeriesIssue("dicom.vr_mismatch", "The file is not written in the transfer syntax that it states.")
-        )
-    header = _describe(parsed)
-    if not header.rescale_sound:
-        issues.append(
-            SeriesIssue(
-                "dicom.rescale_invalid",
-                "Rescale Slope (0028,1053) or Intercept (0028,1052) is zero or no number; stored values are shown.",
-                blocks_volumetry=True,
-            )
-        )
-    _complete_uids(header, issues)
-    if header.has_pixels:
-        try:
-            _check_pixels(header)
-        except InputError as error:
-            raise IncompleteImage(error, header.series_uid) from error
-    elif _describes_image(header):
-        shortfall = malformed(
-            "The file describes an image but ends before its Pixel Data.", "dicom.truncated"
-        )
-        raise IncompleteImage(shortfall, header.series_uid)
-    header.issues = tuple(issues)
-    recent_headers.put(header)
-    return header
-
-
 def is_derived_object(sop_class_uid: str) -> bool:
     """Whether the class is a segmentation, report, plan, document or the like rather than an image."""
     return any(sop_class_uid == prefix or sop_class_uid.startswith(prefix + ".") for prefix in _NOT_IMAGES)
 
 
-def _describes_image(header: Header) -> bool:
-    """Whether the object ought to have pixels."""
-    stored = header.sop_class_uid.startswith(_STORAGE) and not is_derived_object(header.sop_class_uid)
-    return stored or (header.rows > 0 and header.columns > 0)
-
-
-def _describe(parsed: ParsedFile) -> Header:
+def describe(parsed: ParsedFile) -> Header:
+    """Return the description of a parsed file; UIDs and pixels are not checked yet."""
     e = parsed.elements
     if not e.raw:
         raise malformed("The file holds no readable element.", "dicom.empty")
@@ -334,113 +202,3 @@ def _orientation(values: tuple[float, ...]) -> tuple[float, ...]:
     lengths = [sum(v * v for v in axis) for axis in (row, column)]
     dot = sum(a * b for a, b in zip(row, column, strict=True))
     return values if all(abs(n - 1.0) < 0.01 for n in lengths) and abs(dot) < 0.01 else ()
-
-
-def _complete_uids(header: Header, issues: list[SeriesIssue]) -> None:
-    """Fill blank UIDs of an image from what identifies it; refuse what is no UID.
-
-    The derived UIDs depend on content only, never on the folder, so a second import finds the same series.
-    """
-    names = ("sop_class_uid", "sop_instance_uid", "study_uid", "series_uid")
-    for name in names:
-        value = getattr(header, name)
-        if value and (len(value) > 64 or not _UID.match(value)):
-            raise malformed(f"The {name.replace('_', ' ')} is not a valid UID.", "dicom.invalid_uid")
-    blank = [name for name in names if not getattr(header, name)]
-    if not blank:
-        return
-    described = header.has_pixels and header.rows > 0 and header.columns > 0 and header.bits_allocated > 0
-    if not described or not header.parsed.elements.raw:
-        raise malformed(
-            "The SOP, study or series UIDs are missing and this is no image.", "dicom.missing_uid"
-        )
-    if not header.sop_class_uid:
-        header.sop_class_uid = CLASS_OF_MODALITY.get(header.modality, SECONDARY_CAPTURE)
-    if not header.sop_instance_uid:
-        header.sop_instance_uid = _instance_uid(header)
-    if not header.series_uid:
-        header.series_uid = derived_uid("series", *_series_attributes(header))
-        header.derived_series = True
-    if not header.study_uid:
-        header.study_uid = derived_uid("study", *_study_attributes(header))
-    issues.append(
-        SeriesIssue(
-            "dicom.blank_uid", "The file leaves UIDs blank; replacements were derived from its content."
-        )
-    )
-
-
-def _instance_uid(header: Header) -> str:
-    of_meta = header.parsed.meta.text(0x00020003)
-    if of_meta and len(of_meta) <= 64 and _UID.match(of_meta):
-        return of_meta
-    return derived_uid("instance", hashlib.sha256(header.file.read_bytes()).hexdigest())
-
-
-def derived_uid(*parts: str) -> str:
-    """Return a stable UID under ``2.25.`` from a SHA-256 of ``parts``. Source: DICOM PS3.5 B.2."""
-    digest = hashlib.sha256("\x1f".join(("overread", *parts)).encode("utf-8", "replace")).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
-
-
-def _study_attributes(header: Header) -> list[str]:
-    e = header.elements
-    tags = (0x00080020, 0x00080030, 0x00080050, 0x00100010, 0x00100020, 0x00100030, 0x00080070, 0x00081090)
-    values = [e.text(tag) for tag in tags]
-    if not any(values[:5]):  # nothing says which study: the series stands alone
-        values.append(header.series_uid or "\x1e".join(_series_attributes(header)))
-    return values
-
-
-def _series_attributes(header: Header) -> list[str]:
-    e = header.elements
-    tags = (0x00080020, 0x00080030, 0x00080021, 0x00080031, 0x00080050, 0x0008103E, 0x00100010, 0x00100020,
-            0x00080070, 0x00081090, 0x00200011, 0x00200012, 0x00200052, 0x00180015)  # fmt: skip
-    shape = f"{header.modality} {header.rows}x{header.columns} {header.orientation} {header.pixel_spacing}"
-    return [e.text(tag) for tag in tags] + [header.study_uid, shape]
-
-
-def _check_pixels(header: Header) -> None:
-    """Compare the bytes that the header promises with those that are there.
-
-    Raises
-    ------
-    InputError
-        ``dicom.truncated`` with n of m bytes, ``dicom.invalid_image`` for impossible descriptions.
-    """
-    pixels = header.parsed.pixels
-    assert pixels is not None
-    if header.rows < 1 or header.columns < 1 or header.rows > 65535 or header.columns > 65535:
-        raise malformed("Rows (0028,0010) or Columns (0028,0011) is missing or zero.", "dicom.invalid_image")
-    if header.bits_allocated not in (1, 8, 16, 32, 64) or header.samples not in (1, 3, 4):
-        raise malformed(
-            f"Bits Allocated {header.bits_allocated} with {header.samples} samples per pixel is not possible.",
-            "dicom.invalid_image",
-        )
-    if not 1 <= header.bits_stored <= header.bits_allocated:
-        raise malformed(
-            f"Bits Stored {header.bits_stored} does not fit Bits Allocated {header.bits_allocated}.",
-            "dicom.invalid_image",
-        )
-    if header.frames > _MAXIMUM_FRAMES:
-        raise malformed(f"Number of Frames {header.frames} is not possible.", "dicom.invalid_image")
-    if pixels.length is None:
-        encapsulated_shortfall(header.parsed, header.frames)
-        return
-    if header.parsed.syntax.encapsulated:
-        raise malformed(
-            "Pixel Data is not encapsulated although the transfer syntax says so.", "dicom.invalid_image"
-        )
-    expected = _expected_bytes(header)
-    actual = min(pixels.length, header.parsed.size - pixels.offset)
-    if actual < expected or pixels.length > header.parsed.size - pixels.offset:
-        raise malformed(
-            f"Pixel Data is incomplete: {actual} of {max(expected, pixels.length)} bytes.", "dicom.truncated"
-        )
-
-
-def _expected_bytes(header: Header) -> int:
-    values = header.rows * header.columns * header.samples * header.frames
-    if header.photometric == "YBR_FULL_422" and not header.parsed.syntax.encapsulated:
-        values = values // 3 * 2
-    return (values * header.bits_allocated + 7) // 8

@@ -13,8 +13,9 @@ from core.dicom.dicomdir import listed_files
 from core.dicom.elements import RawElement
 from core.dicom.faults import translated
 from core.dicom.files import regular_files
-from core.dicom.header import Header, IncompleteImage, IsDicomdir, read_header
+from core.dicom.header import Header
 from core.dicom.part10 import NotDicom
+from core.dicom.reading import IncompleteImage, IsDicomdir, read_header
 from core.dicom.series import build_series
 from core.domain.errors import AppError
 from core.domain.progress import CancelToken, Progress, no_progress

@@ -34,7 +34,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from core.dicom.assemble import assemble_volume
-from core.dicom.header import recent_headers
+from core.dicom.reading import recent_headers
 from core.dicom.scan import scan_paths
 from core.domain.study import ScannedSeries
 from tests.fakes.dicom_files import axial_geometry, write_stack
