@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError  # noqa: TID251 (the exception only; nothing is unpickled here)
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, ValueError, EOFError) as error:
+    except (RuntimeError, OSError, ValueError, EOFError, UnpicklingError) as error:
         raise InputError(
             "training.checkpoint", f"The checkpoint {path.name} can't be read.", "Remove it to start anew."
         ) from error
