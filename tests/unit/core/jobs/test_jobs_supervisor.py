@@ -259,3 +259,11 @@ def test_shutdown_ends_a_busy_worker_within_its_patience(desk: Desk) -> None:
 def test_warming_up_starts_a_worker_before_there_is_a_job(desk: Desk) -> None:
     desk.supervisor.warm_up()
     assert wait_for(lambda: desk.supervisor.is_warm, 10.0)
+
+
+def test_the_command_line_of_a_worker_carries_numbers_only(desk: Desk) -> None:
+    assert desk.end_of("sleep 0") == JobSucceeded("job", {"slept": 0.0})
+    options = psutil.Process(desk.pid).cmdline()[len(SLOW) :]
+    assert options[::2] == ["--parent", "--beat", "--nice"]
+    assert [float(value) for value in options[1::2]] == [os.getpid(), FAST.beat_s, 5.0]
+    assert psutil.Process(desk.pid).nice() >= 5
