@@ -21,7 +21,7 @@ from core.dicom.part10 import NotDicom
 from core.dicom.reading import IsDicomdir, recall_header
 from core.dicom.rescale import modality_table, output_dtype, rescale_of, units_of, windows_of
 from core.dicom.shear import rectified
-from core.domain.errors import EnvironmentFault, InputError
+from core.domain.errors import EnvironmentFault, InputError, SafetyError
 from core.domain.geometry import VolumeGeometry
 from core.domain.progress import CancelToken, Progress, no_progress
 from core.domain.study import InstanceRef, SeriesSummary
@@ -64,6 +64,8 @@ def assemble_volume(
     ------
     InputError
         When a file is damaged, missing in part or compressed in a way that cannot be decoded.
+    SafetyError
+        When a file now holds another image than ``instances`` says.
     EnvironmentFault
         When a file cannot be read or the memory doesn't suffice.
     Cancelled
@@ -71,7 +73,7 @@ def assemble_volume(
     """
     if not instances:
         raise InputError("series.empty", "The series has no images.", "Import the study again.")
-    headers = [_header(instance) for instance in instances]
+    headers = [_header(instance, cancel) for instance in instances]
     _check_uniform(headers)
     job = _Assembly(headers, lay_out(headers), on_slice)
     _check_memory(job)
@@ -80,12 +82,21 @@ def assemble_volume(
     return rectified(volume) if correct_tilt and volume.geometry.is_sheared else volume
 
 
-def _header(instance: InstanceRef) -> Header:
+def _header(instance: InstanceRef, cancel: CancelToken | None) -> Header:
+    if cancel is not None:
+        cancel.raise_if_cancelled()
     with translated("Reading the header"):
         try:
-            return recall_header(instance.file)
+            header = recall_header(instance.file)
         except (NotDicom, IsDicomdir):
             raise malformed("A file of the series is no longer a DICOM file.", "dicom.not_dicom") from None
+    if instance.sop_instance_uid and header.sop_instance_uid != instance.sop_instance_uid:
+        raise SafetyError(
+            "series.file_changed",
+            "A file of the series now holds another image than when it was imported.",
+            "Import the study again from its source.",
+        )
+    return header
 
 
 def _check_uniform(headers: Sequence[Header]) -> None:

@@ -65,6 +65,14 @@ def lay_out(headers: Sequence[Header]) -> Layout:
     return _pages(headers, [(n, 1) for n in range(len(headers))])
 
 
+def representative(headers: Sequence[Header]) -> Header:
+    """Return the file that speaks for the group: the first by instance number and UID, in whatever order."""
+    return min(
+        headers,
+        key=lambda h: (h.instance_number is None, h.instance_number or 0, h.sop_instance_uid, str(h.file)),
+    )
+
+
 def spacing_of(header: Header) -> tuple[tuple[float, float], tuple[SeriesIssue, ...]]:
     """Return (row, column) spacing in mm and what is wrong with it; 1.0 when there is none."""
     of_plane = header.planes[0].pixel_spacing if header.planes else ()
@@ -88,17 +96,17 @@ def spacing_of(header: Header) -> tuple[tuple[float, float], tuple[SeriesIssue, 
 
 
 def _slices(headers: Sequence[Header]) -> Layout:
-    middle = headers[len(headers) // 2]
-    spacing, issues = spacing_of(middle)
+    first = representative(headers)
+    spacing, issues = spacing_of(first)
     positions = np.array([h.position for h in headers], dtype=np.float64)
-    thickness = middle.elements.number(0x00180050) or middle.elements.number(0x00180088)
+    thickness = first.elements.number(0x00180050) or first.elements.number(0x00180088)
     stack = build_stack(
         positions,
-        middle.orientation,
+        first.orientation,
         spacing,
-        (middle.rows, middle.columns),
+        (first.rows, first.columns),
         thickness if thickness and 0 < thickness < 1e4 else None,
-        middle.frame_of_reference_uid or None,
+        first.frame_of_reference_uid or None,
     )
     return Layout(
         SeriesKind.IMAGE if len(headers) == 1 else SeriesKind.VOLUME,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from core.dicom.header import Header, identity_of, is_derived_object
-from core.dicom.layout import Layout, is_mosaic, lay_out
+from core.dicom.layout import Layout, is_mosaic, lay_out, representative
 from core.dicom.stack import SAME_POSITION_MM, listed, normal_of
 from core.domain.errors import SafetyError
 from core.domain.study import InstanceRef, ScannedSeries, SeriesKind, SeriesSummary, SkippedFile
@@ -288,7 +288,7 @@ def _note_mixtures(members: list[Header], groups: list[Group], references: set[s
 
 
 def _scanned(group: Group, key: str, siblings: int, skipped: list[SkippedFile]) -> Iterable[ScannedSeries]:
-    first = group.headers[0]
+    first = representative(group.headers)
     layout: Layout | None = None
     if shown_as_image(first):
         try:
@@ -333,7 +333,7 @@ def _collected_issues(group: Group, layout: Layout | None, siblings: int) -> tup
 
 
 def _summary(group: Group, key: str, layout: Layout | None, issues: tuple[SeriesIssue, ...]) -> SeriesSummary:
-    first = group.headers[0]
+    first = representative(group.headers)
     description = first.elements.person_text(0x0008103E)
     if group.label:
         description = f"{description} [{group.label}]".strip()

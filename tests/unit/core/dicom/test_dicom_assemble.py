@@ -15,7 +15,7 @@ from core.dicom.assemble import assemble_volume
 from core.dicom.decode import clean_unused_bits
 from core.dicom.parallel import in_parallel
 from core.dicom.scan import scan_paths
-from core.domain.errors import EnvironmentFault, InputError
+from core.domain.errors import EnvironmentFault, InputError, SafetyError
 from core.domain.geometry import VolumeGeometry
 from core.domain.progress import Cancelled, CancelToken
 from core.domain.volume import Volume
@@ -198,6 +198,15 @@ def test_a_file_that_vanished_or_shrank_is_named_as_fault(tmp_path: Path) -> Non
     paths[1].unlink()
     with pytest.raises(EnvironmentFault):
         assemble_volume(series.instances, series.summary)
+
+
+def test_a_file_that_was_exchanged_is_a_safety_fault(tmp_path: Path) -> None:
+    paths = write_stack(tmp_path, VOXELS)
+    (series,) = scan_paths([tmp_path]).series
+    paths[1].write_bytes(paths[2].read_bytes())
+    with pytest.raises(SafetyError) as caught:
+        assemble_volume(series.instances, series.summary)
+    assert caught.value.code == "series.file_changed"
 
 
 def test_a_series_too_large_for_the_memory_is_refused(
