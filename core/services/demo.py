@@ -108,7 +108,7 @@ def _main_job(engine: Engine, board: JobBoard, out: Path, seed: int, log: DemoLo
     del models
     thorax = _run(engine, board, SEGMENTATION_MODEL, ct, log)
     kind = _run(engine, board, CLASSIFICATION_MODEL, cxr, log)
-    organ = "liver" if any(s.label == "liver" for s in thorax.segments) else thorax.segments[0].label
+    organ = next((s.label for s in thorax.segments if s.label.lower() == "liver"), thorax.segments[0].label)
     _explain(engine, board, thorax, organ, log)
     _explain(engine, board, kind, kind.classes[0].label, log)
     decisions = _decide(engine, thorax, log) + _decide(engine, kind, log)
