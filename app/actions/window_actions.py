@@ -168,6 +168,14 @@ def add_model_actions(registry: ActionRegistry, subjects: Subjects) -> None:
         lambda: jobs.state.running is not None,
     )
     add(
+        "job.retry",
+        "Retry the newest job that failed",
+        MODELS,
+        jobs.retry_newest,
+        "retry",
+        lambda: jobs.state.retryable is not None,
+    )
+    add(
         "why.toggle",
         "Why? Show or hide the heat map",
         MODELS,

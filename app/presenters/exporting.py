@@ -13,6 +13,7 @@ from core.domain.errors import AppError
 from core.domain.result import ModelResult
 
 KINDS = {"seg": "SEG", "sr": "SR", "pm": "Parametric map", "nifti": "NIfTI", "pdf": "PDF"}
+_TITLES = {**KINDS, "encapsulated-pdf": "PDF in DICOM"}
 
 
 @dataclass(frozen=True)
@@ -99,5 +100,5 @@ def exported_in_words(rows: Sequence[ExportedRow]) -> str:
     parts = []
     for kind, verified in counted.items():
         number = f" × {len(verified)}" if len(verified) > 1 else ""
-        parts.append(f"{KINDS.get(kind, kind)}{number} {'✓' if all(verified) else '(not verified)'}")
+        parts.append(f"{_TITLES.get(kind, kind)}{number} {'✓' if all(verified) else '(not verified)'}")
     return " · ".join(parts)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from app.presenters.notices import NoticesPresenter
-from app.presenters.ports import JOB_ACTIVE, JobRow, Presenter, ReviewEngine, Tasks, ignore
+from app.presenters.ports import JOB_ACTIVE, JOB_RETRYABLE, JobRow, Presenter, ReviewEngine, Tasks, ignore
 from core.jobs.messages import (
     Event,
     JobCancelled,
@@ -32,6 +32,11 @@ class JobsState:
         """The job that runs now, else the next in the queue."""
         active = [job for job in self.jobs if job.state in JOB_ACTIVE]
         return next((job for job in active if job.state == "running"), active[-1] if active else None)
+
+    @property
+    def retryable(self) -> JobRow | None:
+        """The newest job that may be tried again."""
+        return next((job for job in self.jobs if job.state in JOB_RETRYABLE), None)
 
     @property
     def waiting(self) -> int:
@@ -127,6 +132,11 @@ class JobsPresenter(Presenter[JobsState]):
         """Ask the running job to stop, if any."""
         if self.state.running is not None:
             self.cancel(self.state.running.job_id)
+
+    def retry_newest(self) -> None:
+        """Queue the newest failed job again, if any."""
+        if self.state.retryable is not None:
+            self.retry(self.state.retryable.job_id)
 
     def retry(self, job_id: str) -> None:
         """Queue a failed, lost or cancelled job again."""

@@ -115,7 +115,7 @@ class FindingsPanel(QWidget):
 
     def _show_results(self, state: FindingsState) -> None:
         self._top.setVisible(bool(state.results))
-        wanted = [(f"{choice.title}  {choice.created}", choice.result_id) for choice in state.results]
+        wanted = [(f"{choice.title} · {choice.created[5:]}", choice.result_id) for choice in state.results]
         present = [(self.results.itemText(i), self.results.itemData(i)) for i in range(self.results.count())]
         if wanted != present:
             self.results.clear()

@@ -1,0 +1,76 @@
+"""Runs the real window and tells on standard output what it shows, as JSON lines; the hands are somebody else's.
+
+Run: ``python tests/fakes/gui_driver.py HOME FILE…``. The last line lists the modules that were loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from PySide6.QtCore import qInstallMessageHandler
+from PySide6.QtWidgets import QApplication
+
+from app.bootstrap import Application, Start
+
+
+def tell(event: str, **more: Any) -> None:
+    """Print a line."""
+    print(json.dumps({"event": event, **more}), flush=True)
+
+
+class Reporter:
+    """Compares what the window shows with what was told last."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._told: dict[str, Any] = {}
+
+    def look(self, *_: object) -> None:
+        """Tell what is new."""
+        app = self._application
+        findings = [(row.label, row.verdict) for row in app.findings.state.rows]
+        self._once("volume", app.reading.volume is not None)
+        self._once("models", [row.id for row in app.models.state.rows])
+        self._once("can_run", app.models.state.can_run)
+        self._once("findings", findings)
+        self._once("jobs", [job.state for job in app.jobs.state.jobs])
+        self._once("notices", [notice.what for notice in app.notices.state.notices])
+        self._once("heat", app.explanation.state.shown)
+        self._once("audit", app.audit.state.check.ok if app.audit.state.check else None)
+        board = getattr(app.engine, "_board", None)
+        self._once("worker", board.worker_pid if board is not None else None)
+
+    def _once(self, name: str, value: Any) -> None:
+        if self._told.get(name) != value:
+            self._told[name] = value
+            tell(name, value=value)
+
+
+def main() -> int:
+    """Run until the window is closed."""
+    from PySide6.QtCore import QTimer
+
+    qInstallMessageHandler(lambda _kind, _context, text: tell("qt", text=text))
+    qt = QApplication(["overread"])
+    application = Application(qt, Start(Path(sys.argv[1]), files=tuple(Path(p) for p in sys.argv[2:])))
+    reporter = Reporter(application)
+    timer = QTimer()
+    timer.timeout.connect(reporter.look)
+    timer.start(20)
+    application.window.first_painted.connect(
+        lambda: tell("painted", window=int(application.window.winId()), modules=sorted(sys.modules))
+    )
+    application.show()
+    status = qt.exec()
+    application.close()
+    tell("end", modules=sorted(sys.modules))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""The real program in its own process, driven by xdotool: reading, running, dying, coming back."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.fakes.bundles import make_segmentation_bundle, make_volume
+from tests.fakes.dicom_files import write_stack
+
+pytestmark = [pytest.mark.gui, pytest.mark.slow]
+ROOT = Path(__file__).resolve().parents[2]
+COMPUTE = {"torch", "onnxruntime", "captum", "monai", "lightning", "vtkmodules", "vtk", "pyqtgraph.opengl"}
+LATE = {"pydicom", "sqlalchemy", "highdicom", "SimpleITK", "nibabel", "alembic"}
+TIMEOUT_S = 150.0
+
+
+class Hands:
+    """A running window, what it told, and a keyboard."""
+
+    def __init__(self, home: Path, files: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "tests/fakes/gui_driver.py"), str(home), str(files)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.shown: dict[str, Any] = {}
+        self.qt: list[str] = []
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line)
+
+    def wait(self, event: str, wanted: Any = lambda _: True) -> dict[str, Any]:
+        """Wait until the window tells ``event`` with a value that ``wanted`` accepts."""
+        until = time.monotonic() + TIMEOUT_S
+        while not (event in self.shown and wanted(self.shown[event].get("value"))):
+            left = until - time.monotonic()
+            assert left > 0, f"no {event}; last: { {k: v.get('value') for k, v in self.shown.items()} }"
+            try:
+                told = json.loads(self._lines.get(timeout=min(left, 1.0)))
+            except queue.Empty:
+                assert self.process.poll() is None, f"the window ended with {self.process.returncode}"
+                continue
+            self.shown[told["event"]] = told
+            if told["event"] == "qt":
+                self.qt.append(told["text"])
+        return self.shown[event]
+
+    def key(self, *keys: str) -> None:
+        """Press keys on the real keyboard of the display."""
+        window = str(self.shown["painted"]["window"])
+        subprocess.run(["xdotool", "windowfocus", "--sync", window], check=True, timeout=20)
+        subprocess.run(["xdotool", "key", "--delay", "60", *keys], check=True, timeout=20)
+
+    def end(self) -> None:
+        """Take the window away if it is still there."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(20)
+        self._reader.join(5)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+@pytest.fixture
+def hands(display: str, tmp_path: Path) -> Iterator[Hands]:
+    if shutil.which("xdotool") is None:
+        pytest.skip("xdotool is absent: apt-get install xdotool")
+    home = tmp_path / "home"
+    make_segmentation_bundle(home / "bundles" / "fake")
+    volume = make_volume()
+    write_stack(tmp_path / "study", volume.voxels, volume.geometry)
+    running = Hands(home, tmp_path / "study")
+    yield running
+    running.end()
+
+
+def decisions(home: Path) -> list[tuple[str, str]]:
+    """Return the standing verdicts of a home that nobody has open."""
+    from core.services import list_studies, results
+    from core.services.engine import open_engine
+
+    with open_engine(home) as engine:
+        found = results.results_for(engine, list_studies.list_studies(engine)[0].series[0].key)
+        return [
+            (d.finding_id, d.verdict.value)
+            for r in found
+            for d in results.decisions_for(engine, r.result_id).values()
+        ]
+
+
+def test_a_whole_reading_with_the_keyboard_and_a_kill_in_the_middle(hands: Hands, tmp_path: Path) -> None:
+    """Import → read → run → verdict → kill -9: the verdict is there, the worker is gone, nothing heavy was loaded."""
+    painted = hands.wait("painted")
+    assert not (COMPUTE | LATE) & set(painted["modules"]), "heavy libraries before the first paint"
+    hands.wait("can_run", bool)
+    hands.wait("models", bool)
+    hands.key("ctrl+r")
+    hands.wait("findings", bool)
+    hands.key("y")
+    hands.wait("findings", lambda rows: rows[0][1] == "accept")
+    worker = hands.shown["worker"]["value"]
+    hands.process.send_signal(signal.SIGKILL)
+    hands.process.wait(20)
+    gone = time.monotonic() + 15
+    while worker and psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < gone, "the worker outlived the window"
+        time.sleep(0.1)
+    verdicts = decisions(tmp_path / "home")
+    assert [verdict for _, verdict in verdicts] == ["accept"]
+    assert hands.qt == []
+
+
+def test_a_lost_worker_leaves_the_window_alive_and_retry_works(hands: Hands, tmp_path: Path) -> None:
+    """kill -9 of the worker in mid-run, then Retry, a heat map, and an orderly end without a heavy module."""
+    hands.wait("painted")
+    hands.wait("can_run", bool)
+    hands.wait("models", bool)
+    hands.key("ctrl+r")
+    hands.wait("jobs", lambda states: states == ["running"])
+    worker = hands.wait("worker", bool)["value"]
+    os.kill(worker, signal.SIGKILL)
+    hands.wait("jobs", lambda states: states == ["lost"])
+    assert hands.process.poll() is None
+    hands.wait("notices", lambda texts: any("lost" in text for text in texts))
+    hands.key("F8", "ctrl+shift+r")
+    hands.wait("jobs", lambda states: states == ["succeeded"])
+    hands.wait("findings", bool)
+    hands.key("g")
+    hands.wait("heat", bool)
+    hands.key("ctrl+q")
+    end = hands.wait("end")
+    assert not COMPUTE & set(end["modules"]), "heavy libraries in the window's process"
+    assert hands.process.wait(30) == 0
+    assert hands.qt == []
