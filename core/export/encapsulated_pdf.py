@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from core.config.version import app_version
-from core.export.exported import ExportedFile, differs, write_verified
+from core.export.exported import ExportedFile, differs, require_identity, write_verified
 from core.export.identifiers import MANUFACTURER, PRODUCT, SERIES_NUMBERS, new_uid
 from core.export.source import SourceSeries
 
@@ -102,6 +102,4 @@ def _verify(path: Path, content: bytes, source: SourceSeries) -> None:
     dataset = dcmread(path)
     if dataset.EncapsulatedDocument[: int(dataset.EncapsulatedDocumentLength)] != content:
         raise differs("pdf", "the encapsulated document")
-    for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate"):
-        if str(dataset.get(keyword, "") or "") != str(source.first.get(keyword, "") or ""):
-            raise differs("pdf", f"{keyword} is not the source's")
+    require_identity("pdf", dataset, source)

@@ -139,3 +139,16 @@ def differs(kind: str, what: str) -> SafetyError:
         f"The written {kind.upper()} differs from the result on screen: {what}; the file was removed.",
         "Export again; if it happens twice, export as nifti and report this series.",
     )
+
+
+def require_identity(kind: str, dataset: Dataset, source: SourceSeries) -> None:
+    """Refuse an object whose patient or study is not the source's.
+
+    Raises
+    ------
+    SafetyError
+        Code ``export.read_back``.
+    """
+    for keyword, wanted in source.identity.items():
+        if str(dataset.get(keyword, "") or "") != wanted:
+            raise differs(kind, f"{keyword} is not the source's")

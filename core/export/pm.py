@@ -20,7 +20,14 @@ from core.domain.errors import InputError, SafetyError
 from core.domain.explanation import Explanation
 from core.domain.result import ModelIdentity
 from core.export.concepts import NO_UNITS, SALIENCY
-from core.export.exported import ExportedFile, differs, quiet_writers, translated, write_verified
+from core.export.exported import (
+    ExportedFile,
+    differs,
+    quiet_writers,
+    require_identity,
+    translated,
+    write_verified,
+)
 from core.export.identifiers import INTENDED_USE, MANUFACTURER, PRODUCT, SERIES_NUMBERS, new_uid
 from core.export.source import SourceSeries
 
@@ -181,10 +188,9 @@ def verify_pm(path: Path, explanation: Explanation, source: SourceSeries) -> Non
         Code ``export.read_back``.
     """
     dataset = dcmread(path)
-    keywords = ["StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate"]
-    for keyword in keywords + (["FrameOfReferenceUID"] if source.geometry else []):
-        if str(dataset.get(keyword, "") or "") != str(source.first.get(keyword, "") or ""):
-            raise differs("pm", f"{keyword} is not the source's")
+    require_identity("pm", dataset, source)
+    if source.geometry is not None and dataset.FrameOfReferenceUID != source.first.FrameOfReferenceUID:
+        raise differs("pm", "the frame of reference is not the source's")
     seen = np.zeros(explanation.geometry.shape_kji[0], dtype=bool)
     for frame, (position, values) in enumerate(_read_frames(dataset)):
         k = _slice_of(frame, position, source)

@@ -16,7 +16,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from core.domain.segmentation import Segmentation
-from core.export.exported import differs
+from core.export.exported import differs, require_identity
 from core.export.source import SourceSeries
 
 

@@ -8,8 +8,8 @@ the files themselves are never touched.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,14 @@ from core.domain.geometry import VolumeGeometry
 from core.export.identifiers import new_uid
 from core.export.identity_modules import mend_header
 
+IDENTITY_KEYWORDS = (
+    "StudyInstanceUID",
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+)
 _REMEDY_NIFTI = "Export as nifti instead: it needs no DICOM source."
 
 
@@ -42,6 +50,9 @@ class SourceSeries:
         ``(K, 3)`` float64 Image Position (Patient) of each slice k; empty when ``geometry`` is None.
     character_set : str, tuple of str or None
         Specific Character Set (0008,0005) of the files. The headers are decoded and no longer carry it.
+    identity : mapping
+        Patient and study as plain text, for the read-back: objects that inherit from a header share its
+        elements, so a header cannot bear witness against them.
     """
 
     headers: tuple[Dataset, ...]
@@ -49,6 +60,7 @@ class SourceSeries:
     geometry: VolumeGeometry | None
     positions_lps_mm: NDArray[np.float64]
     character_set: str | tuple[str, ...] | None = None
+    identity: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_multiframe(self) -> bool:
@@ -119,7 +131,13 @@ def read_source(files: Sequence[Path], geometry: VolumeGeometry | None) -> Sourc
         geometry=geometry,
         positions_lps_mm=np.array([plane.position for plane in chosen], dtype=np.float64),
         character_set=character_set,
+        identity=_identity(kept[0]),
     )
+
+
+def _identity(header: Dataset) -> dict[str, str]:
+    """Copy what names patient and study."""
+    return {keyword: str(header.get(keyword, "") or "") for keyword in IDENTITY_KEYWORDS}
 
 
 def _character_set(header: Dataset) -> str | tuple[str, ...] | None:
@@ -240,7 +258,7 @@ def _without_geometry(headers: Sequence[Dataset]) -> SourceSeries:
     character_set = _character_set(ordered[0])
     for header in ordered:
         mend_header(header)
-    return SourceSeries(tuple(ordered), (), None, np.empty((0, 3)), character_set)
+    return SourceSeries(tuple(ordered), (), None, np.empty((0, 3)), character_set, _identity(ordered[0]))
 
 
 def _match(planes: Sequence[_Plane], geometry: VolumeGeometry) -> list[_Plane]:

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from core.domain.result import Finding
 from core.export import concepts as c
-from core.export.exported import differs
+from core.export.exported import differs, require_identity
 from core.export.report_facts import DECIMALS, ReportFacts
 from core.export.seg import WrittenSeg
 from core.export.source import SourceSeries
@@ -45,9 +45,7 @@ def verify_sr(path: Path, facts: ReportFacts, source: SourceSeries, seg: Written
         Code ``export.read_back``.
     """
     dataset = dcmread(path)
-    for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate"):
-        if str(dataset.get(keyword, "") or "") != str(source.first.get(keyword, "") or ""):
-            raise differs("sr", f"{keyword} is not the source's")
+    require_identity("sr", dataset, source)
     _compare_evidence(dataset, source, seg)
     groups = [_read_group(item) for item in _groups(dataset)]
     for finding in facts.spatial_findings():
