@@ -41,6 +41,8 @@ class ExplainJob:
     def __init__(self, engine: Engine, request: dict[str, Any], volume: Volume | None) -> None:
         self._engine = engine
         self._request = request
+        self._result_id: str = request["result_id"]
+        self._method: str = request["method"]
         self._volume = volume
         self._blocks = Blocks(engine)
         self._heat: SharedArray | None = None
@@ -51,12 +53,12 @@ class ExplainJob:
         """Method, class and model."""
         model = self._bundle.manifest.title if self._bundle is not None else "a result"
         wanted = self._request.get("class_label", "")
-        return f"{self._request['method']} of {f'{wanted}, ' if wanted else ''}{model}"
+        return f"{self._method} of {f'{wanted}, ' if wanted else ''}{model}"
 
     def prepare(self, progress: Progress, cancel: CancelToken) -> ExplainTask:
         """Find the result's model, load its series, share both with the label map."""
         request = self._request
-        result = load_result(self._engine, request["result_id"])
+        result = load_result(self._engine, self._result_id)
         self._bundle = find_bundle(self._engine, result.model.id)
         if self._bundle.identity.sha256 != result.model.sha256:
             raise SafetyError(
@@ -80,7 +82,7 @@ class ExplainJob:
         return ExplainTask(
             str(self._bundle.path),
             volume_spec_of(self._volume, self._blocks.share(self._volume.voxels)),
-            request["method"],
+            self._method,
             request.get("class_label", ""),
             self._heat.spec,
             request.get("layer", ""),
@@ -112,9 +114,9 @@ class ExplainJob:
             pointing_game=outcome["pointing_game"],
         )
         commit()
-        explanation_id = store_explanation(self._engine, self._request["result_id"], explanation)
+        explanation_id = store_explanation(self._engine, self._result_id, explanation)
         LOG.info("explanation %s stored", explanation_id)
-        return {"result_id": self._request["result_id"], "explanation_id": explanation_id, **outcome}
+        return {"result_id": self._result_id, "explanation_id": explanation_id, **outcome}
 
     def release(self) -> None:
         """Give everything back."""

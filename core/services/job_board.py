@@ -17,8 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from core.domain.audit import AuditCode, AuditOutcome
-from core.domain.errors import AppError, BugError, InputError
+from core.domain.errors import AppError, InputError
 from core.domain.progress import Cancelled, CancelToken
 from core.domain.volume import Volume
 from core.jobs.launcher import launch
@@ -39,6 +38,7 @@ from core.jobs.shared_arrays import sweep_stale
 from core.jobs.supervisor import Supervisor
 from core.jobs.transitions import JobState, Trigger
 from core.services.engine import Engine
+from core.services.job_endings import final_event, known, record_failure
 from core.services.job_store import LibraryJobStore
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ __all__ = ["JobBoard", "JobView"]
 LOG = logging.getLogger(__name__)
 Subscriber = Callable[[Event], None]
 
-RUN, EXPLAIN, SELFTEST = "run", "explain", "selftest"
 _PREPARED, _COMPUTED = 0.1, 0.95
 """Where the bar stands when the series is loaded, and when the worker is done."""
 _OPEN_S = 10.0
@@ -118,7 +117,7 @@ class JobBoard:
         ``volume`` saves loading the series again. What is wrong with the request is told by ``JobFailed``.
         """
         return self._submit(
-            RUN, model_id, {"model_id": model_id, "series_key": series_key, "device": device}, volume
+            "run", model_id, {"model_id": model_id, "series_key": series_key, "device": device}, volume
         )
 
     def submit_explain(
@@ -138,12 +137,12 @@ class JobBoard:
             "layer": layer,
             "device": device,
         }
-        return self._submit(EXPLAIN, method, request, volume)
+        return self._submit("explain", method, request, volume)
 
     def submit_selftest(self, model_id: str, device: str = "auto") -> str:
         """Queue the self-test of a model."""
         return self._submit(
-            SELFTEST, f"Self-test of {model_id}", {"model_id": model_id, "device": device}, None
+            "selftest", f"Self-test of {model_id}", {"model_id": model_id, "device": device}, None
         )
 
     def cancel(self, job_id: str) -> None:
@@ -320,7 +319,11 @@ class JobBoard:
         # How long loading takes says nothing about how long the model takes.
         report = Reporter(job_id, lambda event: self._show_progress(replace(event, eta_seconds=None)))
         try:
-            self._current = self._make(view)
+            # Imported with the first job: readers and measures are not needed to open the window.
+            from core.services.job_making import make_job
+
+            volume = self._volumes.pop(job_id, None)
+            self._current = make_job(self._engine, view.kind, self._queue.request(job_id), volume)
             task = self._current.prepare(
                 lambda phase, fraction: report(phase, _PREPARED * min(max(fraction, 0.0), 1.0)), self._token
             )
@@ -330,30 +333,7 @@ class JobBoard:
             if self._token.is_cancelled:  # between the last look and the submission
                 self._supervisor.cancel(job_id)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong with one job ends this job only
-            self._end_with(_known(error))
-
-    def _make(self, view: JobView) -> JobKind:
-        # Imported with the first job: readers and measures are not needed to open the window.
-        from core.services.explain_job import ExplainJob
-        from core.services.run_job import RunJob
-        from core.services.selftest_job import SelfTestJob
-
-        request = self._queue.request(view.job_id)
-        volume = self._volumes.pop(view.job_id, None)
-        try:
-            if view.kind == RUN:
-                return RunJob(self._engine, request, volume)
-            if view.kind == EXPLAIN:
-                return ExplainJob(self._engine, request, volume)
-            if view.kind == SELFTEST:
-                return SelfTestJob(self._engine, request)
-        except KeyError as error:
-            raise InputError(
-                "jobs.incomplete", f"The job does not say its {error}.", "Start a new one."
-            ) from error
-        raise InputError(
-            "jobs.unknown_kind", "The job is of a kind that this version does not know.", "Update."
-        )
+            self._end_with(known(error))
 
     def _on_event(self, event: Event) -> None:
         """Take an event of the supervisor."""
@@ -389,7 +369,7 @@ class JobBoard:
         try:
             kept = self._current.finish(outcome, self._commit)
         except Exception as error:  # noqa: BLE001 - see _prepare
-            self._end_with(_known(error))
+            self._end_with(known(error))
             return
         self._release_current()
         self._queue.move(job_id, Trigger.SUCCEEDED, result_id=kept.get("result_id"), outcome=kept)
@@ -418,24 +398,9 @@ class JobBoard:
             if self._queue.get(job_id).state == JobState.CANCELLING:
                 trigger, error = Trigger.CANCELLED, None
             view = self._queue.move(job_id, trigger, error=error)
-        self._audit(view, error)
+        record_failure(self._engine, view, error)
         self._save()
-        self._tell(_final_event(job_id, trigger, error))
-
-    def _audit(self, view: JobView, error: JobError | None) -> None:
-        if error is None:
-            return
-        try:
-            self._engine.record(
-                AuditCode.JOB_FAILED,
-                object_kind="job",
-                object_ref=view.job_id,
-                detail={"kind": view.kind, "state": view.state, "model_id": view.model_id},
-                outcome=AuditOutcome.SERIOUS_FAILURE,
-                reason=error.code,
-            )
-        except AppError as refused:
-            LOG.error("the end of a job could not be recorded (%s)", refused.code)
+        self._tell(final_event(job_id, trigger, error))
 
     def _release_current(self) -> None:
         kind, self._current, self._current_id = self._current, None, ""
@@ -448,23 +413,3 @@ class JobBoard:
                 subscriber(event)
             except Exception:
                 LOG.exception("a subscriber failed on %s", type(event).__name__)
-
-
-def _known(error: Exception) -> AppError:
-    """Return the error as one of ours; the text of a foreign one goes to the log only."""
-    if isinstance(error, AppError):
-        return error
-    LOG.error("a job failed in the application", exc_info=error)
-    return BugError(
-        "jobs.bug",
-        f"The job stopped with {type(error).__name__} in the application.",
-        "Report this with the log of the application.",
-    )
-
-
-def _final_event(job_id: str, trigger: Trigger, error: JobError | None) -> Event:
-    if trigger == Trigger.CANCELLED or error is None:
-        return JobCancelled(job_id)
-    if trigger == Trigger.LOST:
-        return WorkerLost(job_id, error.message)
-    return JobFailed(job_id, error.code, error.message, error.remedy, error.family)

@@ -26,6 +26,7 @@ from core.services.engine import Engine, open_engine
 from core.services.explain_finding import explain
 from core.services.import_study import import_paths
 from core.services.job_board import JobBoard, JobView
+from core.services.job_making import make_job
 from core.services.results import load_result, load_segmentation, results_for
 from core.services.run_model import run_model
 from core.services.verify_audit import verify
@@ -332,3 +333,17 @@ def test_a_subscriber_that_fails_stops_nobody(room: Room, caplog: pytest.LogCapt
     assert view.state == "succeeded"
     assert "a subscriber failed" in caplog.text
     caplog.clear()
+
+
+@pytest.mark.parametrize(
+    ("kind", "request_", "code"),
+    [
+        ("run", {"model_id": "m"}, "jobs.incomplete"),
+        ("explain", {"result_id": "r"}, "jobs.incomplete"),
+        ("train", {}, "jobs.unknown_kind"),
+    ],
+)
+def test_a_request_of_another_version_is_refused(room: Room, kind: str, request_: dict, code: str) -> None:
+    with pytest.raises(InputError) as caught:
+        make_job(room.engine, kind, request_, None)
+    assert caught.value.code == code
