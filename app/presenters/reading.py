@@ -47,6 +47,7 @@ EMPTY = Notice("No study open", "Drop a study here or press Ctrl+O.")
 #: A vertical drag of this many pixels moves the level by one window width; a horizontal one by e doubles it.
 WINDOW_DRAG_PX = 300.0
 ZOOM_DRAG_PX = 200.0
+ARRIVALS_PER_PICTURE = 8
 
 
 class ReadingPresenter:
@@ -150,8 +151,12 @@ class ReadingPresenter:
             return
         self._buffer[k] = pixels
         self._loaded.arrival.received[k] = True
-        # Cuts across the stack change with every slice: repainting every eighth is smooth enough.
-        self._loaded = replace(self._loaded, revision=-1 - self._loaded.arrival.count // 8)
+        count = self._loaded.arrival.count
+        if k != self._intent.cursor_ijk[2] and count % ARRIVALS_PER_PICTURE and not self._loaded.arrival.complete:
+            return
+        # Cuts across the stack change with every slice: a picture for every eighth is smooth enough, and
+        # leaves the decoding threads their time.
+        self._loaded = replace(self._loaded, revision=-1 - count)
         self._refresh()
 
     def show_volume(self, volume: Volume, generation: int | None = None) -> None:

@@ -56,7 +56,7 @@ class CornerTexts:
 
 
 def number_text(grid: PlaneGrid, number: int) -> str:
-    """``im 132/227`` with the patient coordinate through the plane, where there is one."""
+    """``im 132/227`` under the patient coordinate through the plane, where there is one."""
     text = f"im {number + 1}/{grid.count}"
     if grid.plane is Plane.IMAGE:
         return text if grid.count > 1 else ""
@@ -68,19 +68,18 @@ def number_text(grid: PlaneGrid, number: int) -> str:
         Plane.SAGITTAL: (0, "L", "R"),
     }[grid.plane]
     value = float(point[axis])
-    return f"{text}  {positive if value >= 0 else negative} {abs(value):.1f} mm"
+    return f"{positive if value >= 0 else negative} {abs(value):.1f} mm\n{text}"
 
 
 def window_text(window: Window, inverted: bool = False) -> str:
-    """``W 1500  L -600  Lung``; the minus sign is the typographic one."""
+    """``W 1500  L −600`` under the preset's name; the minus sign is the typographic one."""
 
     def number(value: float) -> str:
         return f"{value:.3g}" if abs(value) < 10 and value != int(value) else f"{value:.0f}"
 
     text = f"W {number(window.width)}  L {number(window.center).replace('-', '−')}"
-    if window.name:
-        text += f"  {window.name}"
-    return text + ("  inverted" if inverted else "")
+    above = "  ".join(part for part in (window.name, "inverted" if inverted else "") if part)
+    return f"{above}\n{text}" if above else text
 
 
 def corner_texts(
@@ -88,7 +87,7 @@ def corner_texts(
 ) -> CornerTexts:
     """Words for one viewport: plane, series and modality; slice; window. Top right is left to badges."""
     title = volume.modality if grid.plane is Plane.IMAGE else grid.plane.value.upper()
-    description = shortened(volume.description)
+    description = shortened(volume.description or volume.body_part)
     second = "  ".join(part for part in (volume.modality, description) if part)
     if grid.plane is Plane.IMAGE:
         second = description

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from core.domain.explanation import Explanation
 from core.domain.segmentation import Segmentation
 from core.domain.window import Window
-from core.render.annotations import badges, corner_texts, heat_note, is_uncalibrated
+from core.render.annotations import badges, corner_texts, heat_note, is_uncalibrated, number_text
 from core.render.grey import is_colour, window_picture
 from core.render.heat import HeatStyle, color_ramp, draw_heat
 from core.render.overlay import OverlayStyle, draw_labels
@@ -201,7 +201,8 @@ def _scale_bar(
     if bar is None:
         return
     margin, tick = _margin(style), style.px(4)
-    right, y = size[0] - margin, size[1] - margin - style.px(24)
+    lines = (number_text(panel.grid, panel.number).count("\n") + 1) if panel.annotated else 0
+    right, y = size[0] - margin, size[1] - margin - style.px(8 + 18 * lines)
     left = right - bar.length_px
     for width, token in ((3, "overlay_shadow"), (1.5, "overlay_text")):
         pen = max(1, style.px(width))

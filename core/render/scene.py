@@ -27,9 +27,9 @@ from core.render.scene_presets import SEGMENTS_ONLY, ScenePreset, preset, value_
 #: Longest side, in voxels, of the volume that is rendered at rest and while it is turned.
 FULL_SIDE, QUICK_SIDE = 256, 128
 #: Longest side of a segment's grid for its surface, at rest and while it is turned.
-FULL_SURFACE, QUICK_SURFACE = 160, 64
+FULL_SURFACE, QUICK_SURFACE = 128, 64
 _SMALL_SIDE = 24
-_FULL_PEELS, _QUICK_PEELS = 4, 1
+_FULL_PEELS, _QUICK_PEELS = 3, 1
 
 #: Segments larger than this (millilitres) are translucent, so that what they contain is seen.
 _TRANSLUCENT_ML, _GHOST_ML = 700.0, 6000.0
@@ -293,12 +293,15 @@ def _volume_actor(volume: Volume, side: int) -> Any:
 
 def _table_sized(array: NDArray) -> NDArray:
     """16-bit values, for which the ray caster keeps a table of exact opacities; others become float32."""
-    if array.dtype in (np.int16, np.uint16, np.uint8):
-        return array
+    kind: type = np.float32
     low, high = float(array.min()), float(array.max())
     if low >= -32768 and high <= 32767 and high - low > 512:
-        return array.astype(np.int16)
-    return array.astype(np.float32)
+        kind = np.int16
+    out = np.empty(array.shape, dtype=kind)
+    # Slice by slice: a conversion of the whole would hold the interpreter, and so the window, too long.
+    for k in range(len(array)):
+        out[k] = array[k]
+    return out
 
 
 def _apply_preset(actor: Any, chosen: ScenePreset, scale: tuple[float, float]) -> None:

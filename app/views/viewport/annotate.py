@@ -117,7 +117,12 @@ class Annotator:
         if bar is None:
             return
         inner = self._inner(area)
-        y = round(inner.bottom() - QFontMetricsF(self._text_font).height() - 8)
+        lines = (
+            state.corners.bottom_right.count("\n") + 1
+            if state.annotated and state.corners.bottom_right
+            else 0
+        )
+        y = round(inner.bottom() - lines * QFontMetricsF(self._text_font).height() - 8)
         right, left = inner.right(), inner.right() - round(bar.length_px)
         for token, grow in (("overlay_shadow", 1), ("overlay_text", 0)):
             color = self._theme.qcolor(token, 200 if grow else 255)

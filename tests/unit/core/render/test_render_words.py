@@ -34,8 +34,8 @@ def test_the_four_corners_name_plane_series_window_and_picture() -> None:
     texts = corner_texts(series.volume, series.grids[Plane.AXIAL], 3, Window(-600, 1500, "Lung"))
     assert texts.top_left == "AXIAL\nCT  Thorax"
     assert texts.top_right == ""
-    assert texts.bottom_left == "W 1500  L −600  Lung"
-    assert texts.bottom_right == "im 4/10  I 25.0 mm"
+    assert texts.bottom_left == "Lung\nW 1500  L −600"
+    assert texts.bottom_right == "I 25.0 mm\nim 4/10"
 
 
 def test_long_descriptions_are_cut_and_control_characters_removed() -> None:
