@@ -33,6 +33,7 @@ class Entry:
 
 WINDOW_ACTIONS = (
     Entry("file.open", "Open files", FILES, "folder"),
+    Entry("file.folder", "Open a folder", FILES, "import"),
     Entry("file.sample", "Open the sample study", FILES, "sample"),
     Entry("search.focus", "Search", FILES, "search"),
     Entry("view.identity", "Show or hide patient identity", FILES, "eye"),

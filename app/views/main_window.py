@@ -25,8 +25,10 @@ from app.presenters.palette import PalettePresenter
 from app.views.theme import Theme
 from app.views.widgets.controls import column, panel
 from app.views.widgets.overlay import CheatSheet, PaletteOverlay
+from app.views.widgets.section import Accordion, Section
 
 _RIGHT_STRETCH = (1, 0, 0, 0)
+_COMPACT_BELOW = 880
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class MainWindow(QMainWindow):
         self.palette_overlay = PaletteOverlay(palette, self)
         self.cheat_sheet = CheatSheet(registry, self)
         self._bind_keys()
+        self._accordion = Accordion([part for part in map(_section_of, parts.right[1:]) if part is not None])
         parts.reading.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         parts.reading.installEventFilter(self)
 
@@ -263,6 +266,7 @@ class MainWindow(QMainWindow):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
+        self._accordion.set_compact(self.height() < _COMPACT_BELOW)
         if not self.palette_overlay.isHidden():
             self.palette_overlay.place()
         if not self.cheat_sheet.isHidden():
@@ -271,6 +275,11 @@ class MainWindow(QMainWindow):
     def closeEvent(self, event: QCloseEvent) -> None:
         self.on_close()
         super().closeEvent(event)
+
+
+def _section_of(widget: QWidget) -> Section | None:
+    section = getattr(widget, "section", None)
+    return section if isinstance(section, Section) else None
 
 
 def _sequences(keys: tuple[str, ...]) -> list[QKeySequence]:

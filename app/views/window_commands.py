@@ -66,6 +66,7 @@ class WindowCommands:
         """Return what each action of the window does."""
         return {
             "file.open": lambda: self.desk.window.ask_for_files(),
+            "file.folder": self.open_folder,
             "file.sample": lambda: self.desk.imports.import_sample(),
             "search.focus": self.focus_search,
             "view.identity": self.toggle_identity,
@@ -88,6 +89,12 @@ class WindowCommands:
             "finding.reason": self.give_reason,
             "result.export": lambda: self.desk.export.export(self.export_folder),
         }
+
+    def open_folder(self) -> None:
+        """Ask for a folder and import it."""
+        self.desk.window.ask_for_folder(
+            "Open a folder", lambda folder: self.desk.imports.import_paths([folder])
+        )
 
     def focus_search(self) -> None:
         """Put the cursor into the search."""

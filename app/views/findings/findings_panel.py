@@ -110,6 +110,7 @@ class FindingsPanel(QWidget):
             button.setChecked(current is not None and current.verdict == verdict)
         if not self.reason.hasFocus() or current is None:
             self.reason.setText(current.reason if current else "")
+            self.reason.setCursorPosition(0)
         undecided = state.undecided
         self.section.set_count(f"{len(state.rows) - undecided}/{len(state.rows)}" if state.rows else "")
 

@@ -40,7 +40,7 @@ class JobsPanel(QWidget):
         header = self.table.header()
         header.setStretchLastSection(True)
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        for place, width in enumerate((320, 120, 200)):
+        for place, width in enumerate((232, 104, 112)):
             header.setSectionResizeMode(place, QHeaderView.ResizeMode.Interactive)
             self.table.setColumnWidth(place, width)
         self.retry = QPushButton("Retry")

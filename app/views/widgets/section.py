@@ -66,3 +66,33 @@ class Section(QWidget):
     def set_count(self, words: str) -> None:
         """Show a count beside the title."""
         self._count.setText(words)
+
+
+class Accordion:
+    """While there is little room, opening one of some sections folds the others."""
+
+    def __init__(self, sections: list[Section]) -> None:
+        self._sections = sections
+        self._compact = False
+        for section in sections:
+            section.folded_changed.connect(lambda section=section: self._on_changed(section))
+
+    def set_compact(self, compact: bool) -> None:
+        """Say whether there is little room; the first open section then stays open."""
+        if compact == self._compact:
+            return
+        self._compact = compact
+        unfolded = [section for section in self._sections if not section.folded]
+        if compact:
+            for section in unfolded[1:]:
+                section.set_folded(True)
+        else:
+            for section in self._sections:
+                section.set_folded(False)
+
+    def _on_changed(self, changed: Section) -> None:
+        if not self._compact or changed.folded:
+            return
+        for section in self._sections:
+            if section is not changed and not section.folded:
+                section.set_folded(True)

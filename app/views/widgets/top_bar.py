@@ -12,7 +12,7 @@ from app.views.theme import Theme
 from app.views.widgets.controls import ElidedLabel, IconButton, Label, row
 
 _MENU = (
-    ("file.open", "file.sample"),
+    ("file.open", "file.folder", "file.sample"),
     ("panel.left", "panel.right", "panel.jobs", "panel.audit"),
     ("view.theme", "view.identity", "view.full_screen"),
     ("palette.open", "help.keys"),

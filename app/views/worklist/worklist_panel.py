@@ -75,7 +75,7 @@ class WorklistPanel(QWidget):
         self._empty_title, self._empty_text = Label(""), Label("", "dim", wrap=True)
         self._stack.addWidget(self._empty_state(registry))
         self._priors_layout = QVBoxLayout()
-        self._priors_layout.setContentsMargins(12, 4, 12, 8)
+        self._priors_layout.setContentsMargins(7, 4, 12, 8)
         self._priors_layout.setSpacing(0)
         priors_body = QWidget()
         priors_body.setLayout(self._priors_layout)
@@ -96,13 +96,15 @@ class WorklistPanel(QWidget):
     def _empty_state(self, registry: ActionRegistry) -> QWidget:
         open_button = QPushButton("Open files…")
         open_button.clicked.connect(lambda: registry.trigger("file.open"))
+        folder_button = QPushButton("Open a folder…")
+        folder_button.clicked.connect(lambda: registry.trigger("file.folder"))
         sample = QPushButton("Open the sample")
         sample.clicked.connect(lambda: registry.trigger("file.sample"))
-        self._empty_buttons = (open_button, sample)
+        self._empty_buttons = (open_button, folder_button, sample)
         body = QWidget()
         body.setLayout(
             column(
-                self._empty_title, self._empty_text, open_button, sample, 1, gap=8, margins=(16, 16, 16, 16)
+                self._empty_title, self._empty_text, *self._empty_buttons, 1, gap=8, margins=(16, 16, 16, 16)
             )
         )
         return body
@@ -171,8 +173,10 @@ class WorklistPanel(QWidget):
         button.setText(f"{date}  {'/'.join(study.modalities)}")
         button.setToolTip(f"Open {study.title}")
         button.clicked.connect(lambda: self._open_study(study.uid))
+        title = ElidedLabel(study.title, "faint")
+        title.setContentsMargins(5, 0, 0, 0)  # as far in as the text of the button
         line = QWidget()
-        line.setLayout(column(button, ElidedLabel(study.title, "faint"), gap=0))
+        line.setLayout(column(button, title, gap=0))
         return line
 
     def _on_activated(self, index: QModelIndex) -> None:
