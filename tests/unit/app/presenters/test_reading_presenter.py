@@ -6,7 +6,8 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 
-from app.presenters.reading import EMPTY, ReadingPresenter
+from app.presenters.reading import ReadingPresenter
+from app.presenters.reading_frame import EMPTY
 from app.presenters.reading_state import Layout, LayoutState, ReadingView, Slot, Tool, ViewportState
 from core.domain.geometry import VolumeGeometry
 from core.domain.study import SeriesKind, SeriesSummary
