@@ -68,15 +68,9 @@ def _compare_header(
     dataset: Dataset, segmentation: Segmentation, source: SourceSeries, numbers: Mapping[int, int]
 ) -> None:
     """Compare identity, frame of reference and segment descriptions."""
-    for keyword in (
-        "StudyInstanceUID",
-        "PatientID",
-        "PatientName",
-        "PatientBirthDate",
-        "FrameOfReferenceUID",
-    ):
-        if str(dataset.get(keyword, "") or "") != str(source.first.get(keyword, "") or ""):
-            raise differs("seg", f"{keyword} is not the source's")
+    require_identity("seg", dataset, source)
+    if dataset.get("FrameOfReferenceUID") != source.first.get("FrameOfReferenceUID"):
+        raise differs("seg", "the frame of reference is not the source's")
     described = {
         int(item.SegmentNumber): (
             item.SegmentLabel,
