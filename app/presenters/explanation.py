@@ -71,6 +71,7 @@ class ExplanationPresenter(Presenter[ExplanationState]):
         self._result = result
         self._maps = {}
         self._job_id = ""
+        self._show_when_done = None
         if self.state.has_map:
             self._reading.set_heatmap(None)
         if self.state.blinking:
@@ -163,9 +164,12 @@ class ExplanationPresenter(Presenter[ExplanationState]):
         self._tasks.io(lambda: self._engine.load_explanations(result_id), done, self._notices.report)
 
     def _take_maps(self) -> None:
-        wanted, self._show_when_done = self._show_when_done, None
         key = (self.state.method, self.state.class_label)
-        self._show(self._maps.get(key), self.state.shown or wanted == key)
+        # The answer may be that of an earlier question: the wish to see stays until its map is there.
+        asked = self._show_when_done == key and key in self._maps
+        if asked:
+            self._show_when_done = None
+        self._show(self._maps.get(key), self.state.shown or asked)
 
     def _show(self, explanation: Explanation | None, shown: bool) -> None:
         visible = shown and explanation is not None

@@ -283,3 +283,8 @@ class DeferredTasks:
         """Let everything run, in order, with what it leads to."""
         while self._waiting:
             self._waiting.popleft()()
+
+    def run_some(self, number: int) -> None:
+        """Let the next pieces run."""
+        for _ in range(min(number, len(self._waiting))):
+            self._waiting.popleft()()

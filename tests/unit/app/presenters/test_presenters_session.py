@@ -199,3 +199,19 @@ def test_export_that_is_refused_says_why(desk: Desk) -> None:
     desk.tasks.run_all()
     assert not desk.export.state.running
     assert desk.notices.state.notices[-1].remedy == "Choose another."
+
+
+def test_the_wish_to_see_survives_the_answer_to_an_earlier_question(desk: Desk) -> None:
+    desk.engine.results = [result()]
+    desk.session.open_series(summary("s1"))
+    for _ in range(40):
+        if desk.explanation.state.available:
+            break
+        desk.tasks.run_some(1)
+    desk.explanation.ask()
+    desk.tasks.run_all()
+    assert not desk.explanation.state.shown
+    desk.engine.explanations = [explanation()]
+    desk.explanation.set_jobs((JobRow("e1", "explain", "Why", "succeeded"),))
+    desk.tasks.run_all()
+    assert desk.explanation.state.shown
