@@ -169,7 +169,7 @@ def _cut_field_of_view(
     """Blank what a smaller scan would not show: a few slices only, a round or narrow field."""
     hidden = np.zeros(hu.shape, dtype=bool)
     depth, rows, columns = hu.shape
-    if rng.uniform() < 0.18:
+    if rng.uniform() < 0.25:
         thick = int(rng.integers(8, max(9, depth * 3 // 4)))
         start = int(rng.integers(0, depth - thick + 1))
         hidden[:start] = True

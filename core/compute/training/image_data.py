@@ -140,7 +140,7 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, generator=generator)
 
-    angle, zoom, ratio = uniform(-0.25, 0.25), uniform(0.8, 1.25), uniform(0.9, 1.12)
+    angle, zoom, ratio = uniform(-0.25, 0.25), uniform(0.78, 1.28), uniform(0.9, 1.12)
     mirror = torch.where(uniform(0, 1) < 0.3, -1.0, 1.0)
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0], theta[:, 0, 1] = mirror * angle.cos() * zoom * ratio, -angle.sin() * zoom
@@ -153,7 +153,9 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     def per_image(values: Tensor) -> Tensor:
         return values.reshape(count, 1, 1, 1)
 
-    low, high = uniform(-0.1, 0.15), uniform(0.65, 1.1)
+    # MedNIST's CT pictures have a grey background; scanners show it black. Some pictures lose their background.
+    low = uniform(-0.1, 0.15) + torch.where(uniform(0, 1) < 0.2, uniform(0.0, 0.3), torch.zeros(count))
+    high = low + uniform(0.5, 1.0)
     out = ((out - per_image(low)) / per_image(high - low)).clamp(0, 1)
     out = out ** per_image(uniform(-0.45, 0.45).exp())
     soft = functional.avg_pool2d(out, 3, stride=1, padding=1, count_include_pad=False)
