@@ -29,6 +29,7 @@ _TYPE_2 = (
 # Attributes that must not be copied when empty or zero: an empty Laterality breaks type 2C of General
 # Series, a weight or size of 0 is no weight. Source: DICOM PS3.3 C.7.3.1, C.7.2.2; dciodvfy.
 _DROP_WHEN_EMPTY = ("Laterality", "PatientWeight", "PatientSize", "PatientAge", "PatientSexNeutered")
+_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
 _DATES = ("PatientBirthDate", "StudyDate")
 _TIMES = ("PatientBirthTime", "StudyTime")
 _TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
@@ -49,6 +50,15 @@ def mend_header(header: Dataset) -> None:
     for keyword in _TIMES:
         if header.get(keyword) and not re.fullmatch(r"\d{2,6}(\.\d{1,6})?", str(header.get(keyword))):
             setattr(header, keyword, "")
+    if header.get("PatientAge") and not re.fullmatch(r"\d{3}[DWMY]", str(header.PatientAge)):
+        del header.PatientAge
+    for keyword in _SPACINGS:
+        if keyword in header and not all(float(v) > 0 for v in header.get(keyword) or (0,)):
+            delattr(header, keyword)
+    if header.get("PatientIdentityRemoved") == "YES" and not (
+        header.get("DeidentificationMethod") or header.get("DeidentificationMethodCodeSequence")
+    ):
+        header.DeidentificationMethod = "Not stated in the source"
     if str(header.PatientSex) not in ("M", "F", "O", ""):
         header.PatientSex = ""
     for keyword in _DROP_WHEN_EMPTY:

@@ -156,6 +156,9 @@ def write_seg(
             specific_character_set=None,
             coding_schemes=_coding_schemes(present),
         )
+        if source.geometry is None:
+            # Type 2C: required, possibly empty, where no orientation in the patient is given.
+            dataset.PatientOrientation = source.first.get("PatientOrientation", "") or ""
         for value, verdict in (verdicts or {}).items():
             if value in numbers:
                 dataset.SegmentSequence[numbers[value] - 1].SegmentDescription = VERDICT_VALUES[

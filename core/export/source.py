@@ -124,6 +124,8 @@ def read_source(files: Sequence[Path], geometry: VolumeGeometry | None) -> Sourc
     character_set = _character_set(kept[0])
     for header in kept:
         header.FrameOfReferenceUID = frame_of_reference
+        if not multiframe and not header.get("SliceThickness"):
+            header.SliceThickness = round(geometry.spacing_ijk_mm[2], 6)
         mend_header(header)
     return SourceSeries(
         headers=tuple(kept),
@@ -279,11 +281,7 @@ def _match(planes: Sequence[_Plane], geometry: VolumeGeometry) -> list[_Plane]:
             plane.header.SOPInstanceUID,
             plane.frame,
         ):
-            raise SafetyError(
-                "export.slice_ambiguous",
-                f"Two images of the series lie at slice {k + 1} of {count}; it is unclear which was analysed.",
-                "Export as nifti, or split the series by time or echo and run the model again.",
-            )
+            raise _two_at_one_slice(earlier, plane, k, count)
         found[k] = plane
     missing = [k for k, plane in enumerate(found) if plane is None]
     if missing:
@@ -294,6 +292,23 @@ def _match(planes: Sequence[_Plane], geometry: VolumeGeometry) -> list[_Plane]:
             "Check Image Position (0020,0032) of the series; export as nifti if the result was resampled.",
         )
     return [plane for plane in found if plane is not None]
+
+
+def _two_at_one_slice(first: _Plane, second: _Plane, k: int, count: int) -> SafetyError:
+    """Return the error for two images that belong to one slice of the grid."""
+    if first.position is not None and second.position is not None:
+        distance = float(np.linalg.norm(first.position - second.position))
+        if distance > 1e-2:
+            return SafetyError(
+                "export.irregular_stack",
+                f"The images are not equally spaced: two, {distance:.2f} mm apart, belong to slice {k + 1} of {count}.",
+                "Export as nifti; DICOM objects need a result on the images' own slices.",
+            )
+    return SafetyError(
+        "export.slice_ambiguous",
+        f"Two images of the series lie at slice {k + 1} of {count}; it is unclear which was analysed.",
+        "Export as nifti, or split the series by time or echo and run the model again.",
+    )
 
 
 def _require_same_raster(plane: _Plane, geometry: VolumeGeometry) -> None:
