@@ -41,7 +41,7 @@ def _log_to_file(paths: Paths) -> None:
 def engine_and_board(home: Path | None) -> Iterator[tuple[Engine, JobBoard]]:
     """Open the engine and a job board (which starts the worker process on its first job)."""
     with engine_at(home) as engine:
-        board = JobBoard(engine)
+        board = JobBoard(engine, resume=False)
         try:
             yield engine, board
         finally:

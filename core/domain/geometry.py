@@ -82,7 +82,7 @@ class VolumeGeometry:
     @cached_property
     def ijk_from_lps(self) -> Matrix:
         """``(4, 4)`` float64 inverse affine, read-only."""
-        inverse = np.linalg.inv(self.lps_from_ijk)
+        inverse: Matrix = np.asarray(np.linalg.inv(self.lps_from_ijk), dtype=np.float64)
         inverse.flags.writeable = False
         return inverse
 

@@ -88,7 +88,7 @@ def run_demo(
         home = out / "home"
     log = DemoLog(progress)
     engine = open_engine(home)
-    board = JobBoard(engine)
+    board = JobBoard(engine, resume=False)
     try:
         document = _main_job(engine, board, out, seed, log)
     finally:
