@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QPoint, QRectF, QTimer, Signal
-from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtGui import QPainter, QPaintEvent, QPalette
 from PySide6.QtWidgets import QGridLayout, QSizePolicy, QStackedLayout, QWidget
 
 from app.presenters.reading import ReadingPresenter
@@ -31,6 +31,10 @@ class ReadingArea(QWidget):
         self._scene: SceneView | None = None
         self._notice = NoticeView(theme)
         self._page = QWidget()
+        palette = self._page.palette()
+        palette.setColor(QPalette.ColorRole.Window, theme.qcolor("line"))
+        self._page.setPalette(palette)
+        self._page.setAutoFillBackground(True)
         self._grid = QGridLayout(self._page)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(2)

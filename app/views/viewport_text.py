@@ -6,13 +6,14 @@ import math
 from functools import lru_cache
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QFont, QFontMetricsF, QImage, QPainter, QPainterPath, QPen
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPainterPath, QPen
 
 from app.presenters.reading_state import Notice
 from app.views.theme import Theme
 
 _OUTLINE_PX = 3.0
 _NOTICE_WIDTH_PX = 480.0
+_LIGHTEST_DARK, _LIFTED = 0.5, 0.68
 
 
 @lru_cache(maxsize=16)
@@ -45,14 +46,19 @@ def _line_image(
     painter = QPainter(image)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.strokePath(path, shadow)
-    painter.fillPath(path, theme.qcolor(token))
+    painter.fillPath(path, overlay_color(theme, token))
     painter.end()
     return image, box
 
 
-def line_height(theme: Theme, size: str = "font_base") -> float:
-    """Height of a line of text in pixels."""
-    return QFontMetricsF(_font(theme, size, False)).height()
+@lru_cache(maxsize=64)
+def overlay_color(theme: Theme, token: str, alpha: int = 255) -> QColor:
+    """A token's colour as it is read on a dark picture: the dark ones of a light theme are lifted."""
+    color = theme.qcolor(token, alpha)
+    if color.lightnessF() < _LIGHTEST_DARK:
+        hue, saturation = max(color.hslHueF(), 0.0), color.hslSaturationF()
+        color = QColor.fromHslF(hue, saturation, _LIFTED, alpha / 255)
+    return color
 
 
 def draw_text(
@@ -112,7 +118,7 @@ def draw_notice(painter: QPainter, theme: Theme, notice: Notice, area: QRectF) -
 
 def draw_edge(painter: QPainter, theme: Theme, token: str, active: bool, area: QRectF) -> None:
     """Draw the thin edge of a viewport, brighter and thicker on the active one."""
-    color, width = theme.qcolor(token, 255 if active else 120), 2.0 if active else 1.0
+    color, width = overlay_color(theme, token, 255 if active else 120), 2.0 if active else 1.0
     for side in (
         QRectF(area.left(), area.top(), area.width(), width),
         QRectF(area.left(), area.bottom() - width, area.width(), width),

@@ -226,8 +226,11 @@ def child_stalls(seconds: int) -> dict[str, object]:
     beats: list[float] = []
     count = [0]
 
+    work: list[float] = []
+
     def tick() -> None:
         beats.append(time.perf_counter())
+        work.append(time.thread_time())
 
     def scroll() -> None:
         count[0] += 1
@@ -246,6 +249,9 @@ def child_stalls(seconds: int) -> dict[str, object]:
     return {
         "stalls_over_50ms": int((late > STALL_MS).sum()),
         "longest_stall_ms": round(float(late.max()), 2),
+        # Processor time between two beats: what the GUI thread did itself, however busy the machine is.
+        "longest_work_ms": round(float(np.diff(work).max() * 1e3), 2),
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "wheel_events": count[0],
         "seconds": seconds,
     }

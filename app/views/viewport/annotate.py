@@ -10,7 +10,7 @@ from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPen
 
 from app.presenters.reading_state import Crosshair, ViewportState
 from app.views.theme import Theme
-from app.views.viewport_text import draw_edge, draw_notice, draw_text
+from app.views.viewport_text import draw_edge, draw_notice, draw_text, overlay_color
 from core.render.annotations import Badge
 from core.render.heat import HeatStyle, color_ramp
 from core.render.placement import Placement, scale_bar
@@ -149,7 +149,7 @@ class Annotator:
             QRectF(x + gap, y, area.right() - x - gap, 1),
         ]
         for plane, bars in ((cross.vertical, vertical), (cross.horizontal, horizontal)):
-            color = self._theme.qcolor(plane_token(plane), 190)
+            color = overlay_color(self._theme, plane_token(plane), 190)
             for bar in bars:
                 # A crosshair outside the viewport leaves bars of negative length.
                 if bar.width() > 0 and bar.height() > 0:
@@ -171,10 +171,10 @@ class Annotator:
             token = "caution" if caution else "text_dim"
             if caution:
                 painter.setBrush(Qt.BrushStyle.NoBrush)
-                painter.setPen(QPen(self._theme.qcolor(token, 160), 1.0))
+                painter.setPen(QPen(overlay_color(self._theme, token, 160), 1.0))
                 painter.drawRoundedRect(box.adjusted(0.5, 0.5, -0.5, -0.5), 4, 4)
             painter.setFont(self._small_font)
-            painter.setPen(self._theme.qcolor(token))
+            painter.setPen(overlay_color(self._theme, token))
             painter.drawText(box, int(Qt.AlignmentFlag.AlignCenter), text)
             y += box.height() + 4
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,11 @@ class BasePicture:
         self._pixels: NDArray[np.uint32] | None = None
         self._small: QImage | None = None
 
-    def image(self, state: ViewportState, size: Size) -> QImage:
-        """Return the composition for a viewport of ``size`` device pixels; do not modify it."""
+    def image(self, state: ViewportState, size: Size, ratio: float = 1.0) -> QImage:
+        """Return the composition for a viewport of ``size`` device pixels; do not modify it.
+
+        ``ratio`` is the number of device pixels per pixel: outlines are as thick on every screen.
+        """
         labels, heat = state.labels, state.heat
         key = (
             state.picture.key if state.picture else None,
@@ -42,13 +46,14 @@ class BasePicture:
             heat.key if heat else None,
             state.camera,
             size,
+            ratio,
         )
         if key != self._key:
-            self._compose(state, size)
+            self._compose(state, size, ratio)
             self._key = key
         return self._image
 
-    def _compose(self, state: ViewportState, size: Size) -> None:
+    def _compose(self, state: ViewportState, size: Size, ratio: float) -> None:
         if self._image.size() != QSize(*size):
             self._image = QImage(*size, QImage.Format.Format_RGB32)
         self._image.fill(self._background)
@@ -63,7 +68,7 @@ class BasePicture:
             image = image_over(heat, QImage.Format.Format_ARGB32_Premultiplied)
             painter.drawImage(_target(placement), image)
         if state.labels is not None:
-            _draw_labels(painter, state.labels, placement, size)
+            _draw_labels(painter, state.labels, placement, size, ratio)
         painter.end()
 
     def _draw_picture(self, painter: QPainter, state: ViewportState, placement: Placement) -> None:
@@ -90,8 +95,11 @@ def _target(placement: Placement) -> QRectF:
     return QRectF(placement.left, placement.top, placement.width, placement.height)
 
 
-def _draw_labels(painter: QPainter, layer: LabelLayer, placement: Placement, size: Size) -> None:
-    patch = draw_labels(layer.load(), placement, size, layer.colors, layer.style, layer.hidden)
+def _draw_labels(
+    painter: QPainter, layer: LabelLayer, placement: Placement, size: Size, ratio: float
+) -> None:
+    style = replace(layer.style, outline_px=max(1, round(layer.style.outline_px * ratio)))
+    patch = draw_labels(layer.load(), placement, size, layer.colors, style, layer.hidden)
     if patch is None:
         return
     image = image_over(np.ascontiguousarray(patch.pixels), QImage.Format.Format_ARGB32_Premultiplied)

@@ -82,7 +82,7 @@ class SliceView(QWidget):
         ratio = self.devicePixelRatioF()
         size = (max(1, round(self.width() * ratio)), max(1, round(self.height() * ratio)))
         painter = QPainter(self)
-        image = self._base.image(self._state, size)
+        image = self._base.image(self._state, size, ratio)
         area = QRectF(self.rect())
         painter.drawImage(area, image)
         placement = self.placement()

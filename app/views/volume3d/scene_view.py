@@ -22,6 +22,8 @@ REST_MS = 180
 #: While the scene is turned, pictures are this much smaller.
 QUICK_SHRINK = 2
 DEGREES_PER_PX = 0.5
+#: Larger pictures are drawn at this many pixels and scaled up.
+MOST_PIXELS = 1_200_000
 _WHEEL_ZOOM = 1.12
 _DRAG_ZOOM_PX = 200.0
 _CLICK_SLACK_PX = 4.0
@@ -92,6 +94,7 @@ class SceneView(QWidget):
 
     def _pixel_size(self, shrink: int = 1) -> tuple[int, int]:
         ratio = self.devicePixelRatioF() / shrink
+        ratio *= min(1.0, math.sqrt(MOST_PIXELS / max(1.0, self.width() * self.height() * ratio * ratio)))
         return max(32, round(self.width() * ratio)), max(32, round(self.height() * ratio))
 
     def _ask(self, quick: bool) -> None:
@@ -103,7 +106,8 @@ class SceneView(QWidget):
             self._rest.start(REST_MS)
 
     def _ask_full(self) -> None:
-        self._ask(quick=False)
+        # The first picture of a series may be coarse: it is there in half the time.
+        self._ask(quick=self._image is None)
 
     def _show_picture(self, picture: Picture) -> None:
         if picture.content != self._state.key:
@@ -142,7 +146,11 @@ class SceneView(QWidget):
             )
         if self._image is not None and notice is None:
             self._draw_marks(painter, area)
-            if self._state.notice is not None and self._state.notice.detail:
+            if (
+                self._state.preset == SEGMENTS_ONLY
+                and self._state.notice is not None
+                and self._state.notice.detail
+            ):
                 flags = Qt.AlignmentFlag.AlignRight
                 draw_text(
                     painter, self._theme, self._state.notice.detail, inner, flags, "caution", "font_small"
@@ -177,7 +185,7 @@ class SceneView(QWidget):
             painter.setPen(QPen(self._theme.qcolor("overlay_text", 200 if near else 70), 1.2))
             painter.drawLine(center, tip)
             box = QRectF(tip.x() - 10, tip.y() - 9, 20, 18).translated(mark.x * 8, mark.y * 8)
-            token = "overlay_text" if near else "text_disabled"
+            token = "overlay_text" if near else "control"
             draw_text(
                 painter, self._theme, mark.letter, box, Qt.AlignmentFlag.AlignCenter, token, "font_small"
             )
