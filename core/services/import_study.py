@@ -104,9 +104,7 @@ def import_paths(
     with work_folder(engine.paths.temp, "import") as work_dir:
         if mode == "copy":
             sweep_parts(engine.paths.instances)
-        scanned = scan_sources(
-            chosen, work_dir, progress=lambda phase, f: progress(phase, f * _SCANNING_SHARE), cancel=cancel
-        )
+        scanned = scan_sources(chosen, work_dir, progress=_scanning(progress), cancel=cancel)
         tally.skipped += scanned.skipped
         run = _Import(engine, work_dir, mode == "copy", tally, on_series)
         groups = grouped(scanned.series)
@@ -123,6 +121,18 @@ def import_paths(
     return ImportReport(
         studies, tally.already_present, tuple(tally.skipped), time.monotonic() - started, counts
     )
+
+
+def _scanning(progress: Progress) -> Progress:
+    """Return what a scan reports to; it counts anew for each path and each format, the reader sees one advance."""
+    furthest = 0.0
+
+    def report(phase: str, fraction: float) -> None:
+        nonlocal furthest
+        furthest = max(furthest, fraction * _SCANNING_SHARE)
+        progress(phase, furthest)
+
+    return report
 
 
 class _Import:

@@ -149,8 +149,11 @@ def test_batches_done_before_a_cancel_stay(
 
 def test_progress_runs_from_nought_to_one(engine: Engine, tmp_path: Path) -> None:
     write_stack(tmp_path / "in", VOXELS)
+    write_stack(tmp_path / "in2", VOXELS, number=2)
     told: list[float] = []
-    import_paths(engine, [tmp_path / "in"], progress=lambda phase, fraction: told.append(fraction))
+    import_paths(
+        engine, [tmp_path / "in", tmp_path / "in2"], progress=lambda phase, fraction: told.append(fraction)
+    )
     assert told == sorted(told)
     assert told[-1] == 1.0
 
