@@ -20,7 +20,8 @@ from core.domain.errors import InputError
 from core.domain.result import ClassProbability, Finding
 from core.export import concepts as c
 from core.export.exported import ExportedFile, quiet_writers, translated, write_verified
-from core.export.identifiers import MANUFACTURER, PRODUCT, SERIES_NUMBERS, device_uid, new_uid, tracking_uid
+from core.export.identifiers import MANUFACTURER, PRODUCT, SERIES_NUMBERS, new_uid, tracking_uid
+from core.export.observers import device_observer, person_observer
 from core.export.report_facts import DECIMALS, ReportFacts
 from core.export.seg import WrittenSeg
 from core.export.source import SourceSeries
@@ -69,7 +70,9 @@ def write_sr(
                 "Run the model again.",
             )
         content = hd.sr.MeasurementReport(
-            observation_context=_observation_context(facts),
+            observation_context=hd.sr.ObservationContext(
+                observer_person_context=person_observer(facts), observer_device_context=device_observer(facts)
+            ),
             procedure_reported=_PROCEDURES.get(
                 source.first.get("Modality", ""), codes.cid100.ImagingProcedure
             ),
@@ -275,34 +278,6 @@ def _algorithm(facts: ReportFacts) -> hd.sr.AlgorithmIdentification:
         parameters=[f"model_id={model.id}", f"weights_sha256={model.sha256}"],
         family=c.ARTIFICIAL_INTELLIGENCE,
     )
-
-
-def _observation_context(facts: ReportFacts) -> hd.sr.ObservationContext:
-    """Name the reader (if any) and this program as observers (TID 1001)."""
-    person = None
-    if facts.reader:
-        person = hd.sr.ObserverContext(
-            observer_type=codes.DCM.Person,
-            observer_identifying_attributes=hd.sr.PersonObserverIdentifyingAttributes(
-                name=_person_name(facts.reader)
-            ),
-        )
-    device = hd.sr.ObserverContext(
-        observer_type=codes.DCM.Device,
-        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
-            uid=device_uid(facts.serial),
-            name=PRODUCT,
-            manufacturer_name=MANUFACTURER,
-            model_name=PRODUCT,
-            serial_number=facts.serial,
-        ),
-    )
-    return hd.sr.ObservationContext(observer_person_context=person, observer_device_context=device)
-
-
-def _person_name(reader: str) -> str:
-    """Return a reader's name as VR PN; a single word becomes the family name (its older form is retired)."""
-    return reader if "^" in reader else f"{reader}^"
 
 
 def _statements() -> hd.sr.ContainerContentItem:

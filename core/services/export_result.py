@@ -22,6 +22,7 @@ from core.domain.study import InstanceRef, SeriesSummary
 from core.export.csv_table import write_csv
 from core.export.exported import ExportedFile, differs
 from core.export.identifiers import file_stem
+from core.export.kos import write_kos
 from core.export.pm import write_parametric_map
 from core.export.report_facts import ReportFacts
 from core.export.seg import ObjectPlace, SegmentAuthor, WrittenSeg, write_seg
@@ -36,7 +37,7 @@ from core.services.results import decisions_for, load_explanations, load_result,
 
 __all__ = ["KINDS", "ExportedFile", "export_explanation_nifti", "export_result"]
 
-KINDS = ("seg", "sr", "pm", "nifti", "pdf", "csv")
+KINDS = ("seg", "sr", "pm", "kos", "nifti", "pdf", "csv")
 STAGE_PREFIX = ".part-export-"
 
 
@@ -240,6 +241,7 @@ class _Export:
         writers: Mapping[str, Callable[[], list[ExportedFile]]] = {
             "sr": lambda: [write_sr(self.facts, self.source, out, seg=seg)],
             "pm": lambda: self._write_maps(out),
+            "kos": lambda: [write_kos(self.facts, self.source, out)],
             "nifti": lambda: self._write_nifti(out),
             "pdf": lambda: self._write_report(out),
             "csv": lambda: [write_csv(self.facts, self._pseudonym(), out)],

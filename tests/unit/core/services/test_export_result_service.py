@@ -71,7 +71,7 @@ def case(tmp_path: Path) -> Iterator[Case]:
 def test_every_kind_is_written_verified_and_valid(case: Case) -> None:
     files = export_result(case.engine, "r1", list(KINDS), case.out)
     assert [f.kind for f in files] == [
-        "seg", "sr", "pm", "nifti", "nifti", "pdf", "encapsulated-pdf", "csv",
+        "seg", "sr", "pm", "kos", "nifti", "nifti", "pdf", "encapsulated-pdf", "csv",
     ]  # fmt: skip
     assert all(f.verified and f.path.is_file() for f in files)
     assert case.files() == sorted(f.path.name for f in files)
@@ -168,6 +168,19 @@ def test_a_source_that_was_replaced_since_is_refused(case: Case) -> None:
     with pytest.raises(SafetyError) as error:
         export_result(case.engine, "r1", ["sr"], case.out)
     assert error.value.code == "export.source_changed"
+
+
+def test_key_images_show_what_was_not_rejected(case: Case) -> None:
+    record_decision(case.engine, "r1", "f5", "reject")
+    (file,) = export_result(case.engine, "r1", ["kos"], case.out)
+    assert dciodvfy_errors(file.path) == []
+    images = [i for i in dcmread(file.path).ContentSequence if i.ValueType == "IMAGE"]
+    named = [str(i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID) for i in images]
+    assert named == [case.phantom.study.sop_instance_uids[1]], "the liver's mark lies in the first two slices"
+    record_decision(case.engine, "r1", "f2", "reject")
+    with pytest.raises(InputError) as error:
+        export_result(case.engine, "r1", ["kos"], case.out)
+    assert error.value.code == "export.no_key_images"
 
 
 def test_one_heat_map_as_nifti(case: Case) -> None:
