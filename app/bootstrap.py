@@ -220,6 +220,8 @@ class Application(QObject):
         self.worklist.refreshed = self._on_listed
         self.session.opened = self._on_opened
         self.session.undecided = self._on_undecided
+        self.session.arrived_elsewhere = self.worklist.refresh_waiting
+        self.worklist.waiting_changed = self.top_bar.set_waiting
         self._job_events = JobEvents(self.events, self.jobs, self)
         self.window.first_painted.connect(self._open_engine)
 
@@ -239,6 +241,7 @@ class Application(QObject):
                 self.notices.say("caution", text)
         self.top_bar.set_reader(self.engine.reader)
         self.worklist.refresh()
+        self.worklist.refresh_waiting()
         self.jobs.refresh()
         self.audit.verify()
         self.imports.import_paths(self._start.files)
@@ -300,9 +303,8 @@ class Application(QObject):
             name = self.worklist.patient_name(summary.study_uid)
             self.top_bar.set_study(" · ".join(part for part in (name, summary.description) if part))
 
-    def _on_undecided(self, study_uid: str, count: int) -> None:
-        self.worklist.set_waiting(study_uid, count)
-        self.top_bar.set_waiting(self.worklist.waiting)
+    def _on_undecided(self) -> None:
+        self.worklist.refresh_waiting()
         self._refresh_audit()
 
     def _refresh_audit(self) -> None:

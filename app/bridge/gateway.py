@@ -6,6 +6,7 @@ reading DICOM and exporting bring heavy libraries that a start does not need.
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 SAMPLE_SEED = 7
 SAMPLE_KIND = "ct-thorax"
+_STUDIES_LOOKED_AT = 200
 
 
 class EngineGateway:
@@ -130,10 +132,14 @@ class EngineGateway:
 
         progress("drawing anatomy", 0.0)
         folder = self.engine.paths.temp / "instances" / "sample"
-        make_phantom.make_phantom(SAMPLE_KIND, folder, seed=SAMPLE_SEED)
-        cancel.raise_if_cancelled()
-        images = folder / "images" if (folder / "images").is_dir() else folder
-        return import_study.import_paths(self.engine, [images], mode="copy", progress=progress, cancel=cancel)
+        try:
+            make_phantom.make_phantom(SAMPLE_KIND, folder, seed=SAMPLE_SEED)
+            cancel.raise_if_cancelled()
+            return import_study.import_paths(
+                self.engine, [folder / "images"], mode="copy", progress=progress, cancel=cancel
+            )
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def load_volume(
         self, series_key: str, progress: Progress, cancel: CancelToken, on_slice: SliceSink
@@ -150,6 +156,22 @@ class EngineGateway:
         from core.services import results
 
         return results.results_for(self.engine, series_key)
+
+    def waiting_results(self) -> Mapping[str, int]:
+        """Return how many results of the newest studies have findings without a verdict."""
+        from core.services import list_studies, results
+
+        counts: dict[str, int] = {}
+        for study in list_studies.list_studies(self.engine)[:_STUDIES_LOOKED_AT]:
+            found = [
+                result for result in results.results_for(self.engine, study.study_uid) if result.findings
+            ]
+            waiting = [
+                r for r in found if len(results.decisions_for(self.engine, r.result_id)) < len(r.findings)
+            ]
+            if waiting:
+                counts[study.study_uid] = len(waiting)
+        return counts
 
     def load_segmentation(self, result_id: str) -> Segmentation | None:
         """Return a result's label map."""

@@ -177,6 +177,9 @@ class ReviewEngine(Protocol):
     def results_for(self, series_key: str) -> list[ModelResult]:
         """Return the results of a series, newest first."""
 
+    def waiting_results(self) -> Mapping[str, int]:
+        """Return, by study UID, how many results have findings without a verdict; studies without any are left out."""
+
     def load_segmentation(self, result_id: str) -> Segmentation | None:
         """Return a result's label map."""
 

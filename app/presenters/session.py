@@ -46,7 +46,8 @@ class SessionPresenter:
         self._generation = 0
         self._cancel = CancelToken()
         self.opened: Callable[[SeriesSummary], None] = lambda _: None
-        self.undecided: Callable[[str, int], None] = lambda _uid, _n: None
+        self.arrived_elsewhere: Callable[[], None] = lambda: None
+        self.undecided: Callable[[], None] = lambda: None
         panels.findings.result_shown = self._on_result_shown
         panels.findings.decided = self._on_decided
 
@@ -140,6 +141,7 @@ class SessionPresenter:
         if self._summary is not None and job.series_key in ("", self._summary.key):
             self.reload_results(job.result_id)
         else:
+            self.arrived_elsewhere()
             self._panels.notices.say(
                 "info", f"{job.title}: the result is ready.", "Open the study to read it."
             )
@@ -155,4 +157,4 @@ class SessionPresenter:
 
     def _count(self) -> None:
         if self._summary is not None:
-            self.undecided(self._summary.study_uid, 1 if self._panels.findings.state.undecided else 0)
+            self.undecided()

@@ -42,6 +42,7 @@ class WorklistPresenter(Presenter[WorklistState]):
         self._waiting: dict[str, int] = {}
         self._series: dict[str, SeriesSummary] = {}
         self._generation = 0
+        self.waiting_changed: Callable[[int], None] = lambda _: None
         self.refreshed: Callable[[], None] = lambda: None
 
     def refresh(self) -> None:
@@ -73,10 +74,15 @@ class WorklistPresenter(Presenter[WorklistState]):
         """Mark the series that is open."""
         self._rebuild(replace(self.state, current_series=series_key))
 
-    def set_waiting(self, study_uid: str, count: int) -> None:
-        """Say how many results of a study wait for the reader."""
-        self._waiting[study_uid] = count
-        self._rebuild(self.state)
+    def refresh_waiting(self) -> None:
+        """Count the results that wait for the reader, in all studies."""
+
+        def done(counts: Mapping[str, int]) -> None:
+            self._waiting = dict(counts)
+            self._rebuild(self.state)
+            self.waiting_changed(self.waiting)
+
+        self._tasks.io(self._engine.waiting_results, done, self._notices.report)
 
     @property
     def waiting(self) -> int:

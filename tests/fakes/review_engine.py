@@ -182,6 +182,12 @@ class FakeReviewEngine:
         self._note("results_for", series_key)
         return [r for r in self.results if r.series_uid == series_key]
 
+    def waiting_results(self) -> Mapping[str, int]:
+        waiting = [
+            r for r in self.results if any((r.result_id, f.id) not in self.decisions for f in r.findings)
+        ]
+        return {uid: sum(r.study_uid == uid for r in waiting) for uid in {r.study_uid for r in waiting}}
+
     def load_segmentation(self, result_id: str) -> Segmentation | None:
         self._note("load_segmentation", result_id)
         return segmentation(self.segment_names)

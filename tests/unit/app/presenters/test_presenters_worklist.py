@@ -9,7 +9,7 @@ from app.presenters.notices import NoticesPresenter
 from app.presenters.worklist import WorklistPresenter
 from core.domain.errors import EnvironmentFault
 from core.domain.study import PatientIdentity
-from tests.fakes.review_engine import DeferredTasks, FakeReviewEngine, ImmediateTasks, study, summary
+from tests.fakes.review_engine import DeferredTasks, FakeReviewEngine, ImmediateTasks, result, study, summary
 
 
 @pytest.fixture
@@ -119,8 +119,10 @@ def test_a_missing_thumbnail_is_no_error(engine: FakeReviewEngine, worklist: Wor
     assert seen == [("s1", None)]
 
 
-def test_waiting_results_are_counted(worklist: WorklistPresenter) -> None:
-    worklist.set_waiting("t1", 1)
-    worklist.set_waiting("t9", 2)
-    assert worklist.waiting == 3
-    assert worklist.state.patients[0].studies[0].results == 1
+def test_waiting_results_are_counted(engine: FakeReviewEngine, worklist: WorklistPresenter) -> None:
+    told: list[int] = []
+    worklist.waiting_changed = told.append
+    engine.results = [result("r1"), result("r2")]
+    worklist.refresh_waiting()
+    assert told == [2]
+    assert worklist.state.patients[0].studies[0].results == 2
