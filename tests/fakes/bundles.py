@@ -222,8 +222,9 @@ def make_torch_bundle(
 ) -> Bundle:
     """Write a bundle of a registry network with seeded random weights; ``base`` gives everything else."""
     import torch
-    from models.networks.registry import build
     from safetensors.torch import save
+
+    from models.networks.registry import build
 
     torch.manual_seed(seed)
     network = build(name, **params).eval()
