@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,7 +40,9 @@ def rotation(degrees: float) -> np.ndarray:
     return np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
 
 
-def geometry(shape: tuple = (9, 14, 17), spacing: tuple = (0.8, 1.1, 2.5), degrees: float = 20) -> VolumeGeometry:
+def geometry(
+    shape: tuple = (9, 14, 17), spacing: tuple = (0.8, 1.1, 2.5), degrees: float = 20
+) -> VolumeGeometry:
     return VolumeGeometry.from_axes(shape, spacing, rotation(degrees), (-12.0, 5.0, 30.0))
 
 
@@ -132,7 +134,9 @@ def streamed(logits: torch.Tensor, grid: ModelGrid, step: int) -> np.ndarray:
     return stream.finished()
 
 
-@pytest.mark.parametrize("series_spacing", [(1.0, 1.0, 1.0), (0.7, 0.7, 5.0), (3.0, 2.5, 1.0), (2.0, 2.0, 2.0)])
+@pytest.mark.parametrize(
+    "series_spacing", [(1.0, 1.0, 1.0), (0.7, 0.7, 5.0), (3.0, 2.5, 1.0), (2.0, 2.0, 2.0)]
+)
 def test_streamed_labels_equal_full_interpolation(series_spacing: tuple) -> None:
     series = VolumeGeometry.from_axes((13, 21, 18), series_spacing, np.eye(3), (0.0, 0.0, 0.0))
     grid = model_grid(series, Preprocessing(spacing_ijk_mm=(2.0, 2.0, 2.0)))
@@ -223,7 +227,9 @@ def test_clean_up_keeps_what_the_rules_say() -> None:
     rules = Postprocessing(rules=(LabelRule(value=1, fill_holes=True, min_component_ml=0.005),))
     cleaned = clean_labels(labels.copy(), rules, 0.001)
     assert (cleaned == 1).sum() == 6**3 + 8 and (cleaned == 2).sum() == 6
-    largest = clean_labels(labels.copy(), Postprocessing(rules=(LabelRule(value=1, largest_component=True),)), 0.001)
+    largest = clean_labels(
+        labels.copy(), Postprocessing(rules=(LabelRule(value=1, largest_component=True),)), 0.001
+    )
     assert (largest == 1).sum() == 6**3 - 8 and (largest == 2).sum() == 6
     foreground = clean_labels(labels.copy(), Postprocessing(largest_foreground=True), 0.001)
     assert (foreground > 0).sum() == 6**3 - 8

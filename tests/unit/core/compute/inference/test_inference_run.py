@@ -179,7 +179,9 @@ def test_windows_shrink_beforehand_when_free_memory_is_known_to_be_too_small() -
     greedy = segmentation_manifest(inference=Inference(memory_bytes_per_voxel=10**9))
     settings, notes = fitting_settings(greedy, (500, 500, 500))
     assert settings.patch_kji == (128, 128, 128) and "whole image" in notes[0]
-    many = segmentation_manifest(inference=Inference(patch_kji=(64, 64, 64), batch=8, memory_bytes_per_voxel=10**6))
+    many = segmentation_manifest(
+        inference=Inference(patch_kji=(64, 64, 64), batch=8, memory_bytes_per_voxel=10**6)
+    )
     settings, notes = fitting_settings(many, (500, 500, 500))
     assert settings.batch == 1 and notes
 
@@ -268,11 +270,11 @@ def test_an_inexact_engine_is_used_only_when_its_labels_agree(
     make = loaded.LoadedModel._make
     monkeypatch.setattr(loaded.LoadedModel, "candidates", lambda self: ("onnxruntime", "rounded"))
     monkeypatch.setattr(
-        loaded.LoadedModel, "_make", lambda self, name: Rounded(error) if name == "rounded" else make(self, name)
+        loaded.LoadedModel,
+        "_make",
+        lambda self, name: Rounded(error) if name == "rounded" else make(self, name),
     )
-    monkeypatch.setattr(
-        probe, "_timed", lambda backend, sample: 0.1 if backend.name == "rounded" else 1.0
-    )
+    monkeypatch.setattr(probe, "_timed", lambda backend, sample: 0.1 if backend.name == "rounded" else 1.0)
     backend, found = choose_backend(model)
     assert backend.name == chosen
     assert ("rounded" in found.refused) == (chosen != "rounded")
@@ -370,7 +372,10 @@ def test_mahalanobis_distance_uses_the_features_of_the_network(tmp_path: Path) -
     from core.bundles.writer import sign_bundle
 
     unusual = OutOfDistribution(
-        method="mahalanobis", quantiles=(0.0, 1e6), layer="features", statistics_file="calibration.safetensors"
+        method="mahalanobis",
+        quantiles=(0.0, 1e6),
+        layer="features",
+        statistics_file="calibration.safetensors",
     )
     manifest: Manifest = classification_manifest(calibration=Calibration(out_of_distribution=unusual))
     folder = tmp_path / "b"

@@ -75,7 +75,11 @@ def test_output_equals_monai_on_the_same_windows(shape: tuple, mode: str, engine
 
 
 @settings(max_examples=30, deadline=None)
-@given(shape=st.tuples(*[st.integers(1, 30)] * 3), overlap=st.sampled_from([0.0, 0.3, 0.5]), batch=st.integers(1, 5))
+@given(
+    shape=st.tuples(*[st.integers(1, 30)] * 3),
+    overlap=st.sampled_from([0.0, 0.3, 0.5]),
+    batch=st.integers(1, 5),
+)
 def test_an_identity_network_returns_the_image(shape: tuple, overlap: float, batch: int) -> None:
     image = torch.rand((2, *shape))
     options = Inference(patch_kji=(8, 8, 8), overlap=overlap, batch=batch)
