@@ -85,6 +85,7 @@ class AuditPanel(QWidget):
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         self._presenter.refresh()
+        self._presenter.verify()
 
     def show_state(self, state: AuditState) -> None:
         """Draw the state."""

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QComboBox, QGridLayout, QProgressBar, QSlider, QWi
 from app.actions.action import ActionRegistry
 from app.presenters.explanation import METHOD_TITLES, ExplanationPresenter, ExplanationState
 from app.views.theme import Theme
-from app.views.widgets.controls import IconPushButton, Label, column
+from app.views.widgets.controls import ElidedCombo, IconPushButton, Label, column
 from app.views.widgets.section import Section
 
 
@@ -18,9 +18,9 @@ class ExplanationPanel(QWidget):
     def __init__(self, presenter: ExplanationPresenter, theme: Theme, registry: ActionRegistry) -> None:
         super().__init__()
         self._presenter = presenter
-        self.method = _combo("Method")
+        self.method = ElidedCombo("Method")
         self.method.activated.connect(lambda i: presenter.choose(method=self.method.itemData(i)))
-        self.class_label = _combo("Class")
+        self.class_label = ElidedCombo("Class")
         self.class_label.activated.connect(
             lambda i: presenter.choose(class_label=self.class_label.itemData(i))
         )
@@ -126,15 +126,6 @@ class ExplanationPanel(QWidget):
         if state.job is not None:
             self._progress.setValue(round(state.job.fraction * 1000))
             self._phase.setText(state.job.phase or "starting")
-
-
-def _combo(name: str) -> QComboBox:
-    combo = QComboBox()
-    combo.setAccessibleName(name)
-    combo.setToolTip(name)
-    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    combo.setMinimumContentsLength(6)
-    return combo
 
 
 def _slider(tip: str) -> QSlider:

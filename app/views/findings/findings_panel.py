@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtWidgets import QComboBox, QLineEdit, QPushButton, QStackedWidget, QWidget
+from PySide6.QtWidgets import QLineEdit, QPushButton, QStackedWidget, QWidget
 
 from app.actions.action import ActionRegistry
 from app.presenters.exporting import KINDS, ExportPresenter, ExportState
@@ -12,6 +12,7 @@ from app.presenters.findings import FindingsPresenter, FindingsState
 from app.views.findings.finding_list import VERDICTS, FindingList
 from app.views.theme import Theme
 from app.views.widgets.controls import (
+    ElidedCombo,
     IconButton,
     IconPushButton,
     Label,
@@ -31,10 +32,7 @@ class FindingsPanel(QWidget):
         super().__init__()
         self._presenter = presenter
         self._showing = False
-        self.results = QComboBox()
-        self.results.setAccessibleName("Result")
-        self.results.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.results.setMinimumContentsLength(12)
+        self.results = ElidedCombo("Result")
         self.results.activated.connect(self._on_result)
         self._checks = Label("", "danger", wrap=True)
         self.list = FindingList(theme, presenter.select, presenter.toggle_visible)

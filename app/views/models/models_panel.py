@@ -42,7 +42,7 @@ class ModelCard(QFrame):
         badge.setToolTip(
             "Signed: its files are as published" if model.verified else "Unsigned: nobody vouches for it"
         )
-        title = ElidedLabel(f"{model.title} {model.version}")
+        title = ElidedLabel(model.title)
         self._detail = ElidedLabel("", "faint")
         self.run_button = QPushButton("Run")
         self.run_button.setProperty("role", "primary")
@@ -69,7 +69,7 @@ class ModelCard(QFrame):
         self._stop.setVisible(job is not None)
         self._progress.setVisible(job is not None)
         if job is None:
-            self._detail.setText(model.detail)
+            self._detail.setText(f"{model.version} · {model.detail}")
             return
         left = seconds_in_words(job.eta_seconds).removeprefix("~")
         phase = job.phase or ("waiting" if job.state == "queued" else "starting")
