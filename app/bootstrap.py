@@ -260,6 +260,8 @@ class Application(QObject):
         self.imports.cancel()
         self.session.cancel_loading()
         layout, theme = self.window.layout_state(), self.commands.theme.name
+        # Work that can't be interrupted may take a moment to end: nobody should have to watch it.
+        self.window.hide()
         self.tasks.shutdown(lambda: self._last_words(layout, theme))
 
     def _last_words(self, layout: str, theme: str) -> None:

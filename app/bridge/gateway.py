@@ -104,6 +104,8 @@ class EngineGateway:
 
     def save_layout(self, layout: str, theme: str) -> None:
         """Keep the window's layout and theme in the settings."""
+        if self._engine is None:
+            return
         settings = self.engine.settings.model_copy(update={"window_layout": layout, "theme": theme})
         if settings != self.engine.settings:
             self.engine.save_settings(settings)

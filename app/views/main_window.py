@@ -28,7 +28,7 @@ from app.views.widgets.overlay import CheatSheet, PaletteOverlay
 from app.views.widgets.section import Accordion, Section
 
 _RIGHT_STRETCH = (1, 0, 0, 0)
-_COMPACT_BELOW = 880
+_COMPACT_BELOW = 1000
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ class ExplanationPanel(QWidget):
     def __init__(self, presenter: ExplanationPresenter, theme: Theme, registry: ActionRegistry) -> None:
         super().__init__()
         self._presenter = presenter
+        self._asked = (False, False)
         self.method = ElidedCombo("Method")
         self.method.activated.connect(lambda i: presenter.choose(method=self.method.itemData(i)))
         self.class_label = ElidedCombo("Class")
@@ -91,7 +92,11 @@ class ExplanationPanel(QWidget):
         return grid
 
     def show_state(self, state: ExplanationState) -> None:
-        """Draw the state."""
+        """Draw the state; a question that is asked or answered unfolds the panel, with its caveats."""
+        asked = (state.job is not None, state.shown)
+        if any(now and not before for now, before in zip(asked, self._asked, strict=True)):
+            self.section.set_folded(False)
+        self._asked = asked
         self._message.setVisible(not state.available)
         self._message.setText(state.message)
         self._controls.setVisible(state.available)
