@@ -100,15 +100,14 @@ def write_seg(
         Entropy of the tracking UIDs: the SR of the same result uses the same ones.
     tracking_keys : mapping of int to str, optional
         Finding id by label value; ``segment:<value>`` where absent.
-
     verdicts : mapping of int to Verdict, optional
         The reader's verdict by label value; stands in Segment Description (0062,0006). A rejected segment is
-        written too, and says so.
+        left out: what the reader refused does not go back to the archive as a contour (the SR says so).
 
     Raises
     ------
     InputError
-        Nothing is segmented, or the source does not allow a SEG.
+        Nothing is segmented, all of it was rejected, or the source does not allow a SEG.
     SafetyError
         The read-back differs; no file stays behind.
     """
@@ -125,6 +124,15 @@ def write_seg(
             "export.nothing_segmented",
             "The label map is empty: there is no segment to write.",
             "Export as sr or csv to state that nothing was found.",
+        )
+    rejected = {value for value, verdict in (verdicts or {}).items() if verdict is Verdict.REJECT}
+    refused = [s.label for s in present if s.value in rejected]
+    present = [s for s in present if s.value not in rejected]
+    if not present:
+        raise InputError(
+            "export.all_rejected",
+            "Every segment was rejected: there is no segment to write.",
+            "Export as sr or csv to state the verdicts.",
         )
     numbers = {segment.value: number for number, segment in enumerate(present, start=1)}
     keys = tracking_keys or {}
@@ -168,7 +176,12 @@ def write_seg(
         dataset, out, "seg", source, lambda part: verify_seg(part, segmentation, source, numbers)
     )
     skipped = [s.label for s in segmentation.segments if s.value not in numbers]
-    notes = (f"empty segments left out: {', '.join(skipped)}",) if skipped else ()
+    skipped = [label for label in skipped if label not in refused]
+    notes = tuple(
+        f"{why} segments left out: {', '.join(labels)}"
+        for why, labels in (("empty", skipped), ("rejected", refused))
+        if labels
+    )
     file = ExportedFile("seg", path, str(dataset.SOPInstanceUID), True, notes)
     del dataset.PixelData
     return WrittenSeg(file, dataset, numbers, tracking)
@@ -189,10 +202,14 @@ def _present_segments(segmentation: Segmentation) -> list[SegmentDefinition]:
 
 
 def _frames(segmentation: Segmentation, source: SourceSeries, numbers: Mapping[int, int]) -> NDArray[Any]:
-    """Return the label map with consecutive segment numbers, one plane per source frame in source order."""
+    """Return the label map with consecutive segment numbers, one plane per source frame in source order.
+
+    Values without a number (rejected segments) become background.
+    """
     labels: NDArray[Any] = segmentation.labels
-    if any(value != number for value, number in numbers.items()):
-        table = np.zeros(int(labels.max()) + 1, dtype=np.uint8 if len(numbers) < 256 else np.uint16)
+    highest = int(labels.max(initial=0))
+    if highest > len(numbers) or any(value != number for value, number in numbers.items()):
+        table = np.zeros(highest + 1, dtype=np.uint8 if len(numbers) < 256 else np.uint16)
         for value, number in numbers.items():
             table[value] = number
         labels = table[labels]

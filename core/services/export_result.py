@@ -16,7 +16,7 @@ from core.domain.audit import AuditCode
 from core.domain.errors import EnvironmentFault, InputError, SafetyError
 from core.domain.explanation import Explanation
 from core.domain.geometry import VolumeGeometry
-from core.domain.result import ModelResult
+from core.domain.result import ModelResult, Verdict
 from core.domain.segmentation import Segmentation
 from core.domain.study import InstanceRef, SeriesSummary
 from core.export.csv_table import write_csv
@@ -271,13 +271,23 @@ class _Export:
             result_id=self.stored.result_id,
             author=SegmentAuthor(self.stored.model, self._edited[2], self.facts.reader),
             tracking_keys=self.facts.tracking_keys(),
-            verdicts={
-                f.segment_value: verdict
-                for f in self.result.findings
-                if f.segment_value is not None and (verdict := self.facts.verdict(f)) is not None
-            },
+            verdicts=self._verdicts_by_segment(),
             place=ObjectPlace(serial=self.serial),
         )
+
+    def _verdicts_by_segment(self) -> dict[int, Verdict]:
+        """Return the verdict of each segment; one with several findings counts as rejected if all of them are."""
+        given: dict[int, list[Verdict | None]] = {}
+        for finding in self.result.findings:
+            if finding.segment_value is not None:
+                given.setdefault(finding.segment_value, []).append(self.facts.verdict(finding))
+        verdicts = {}
+        for value, each in given.items():
+            others = [v for v in each if v is not Verdict.REJECT]
+            chosen = others[0] if others else Verdict.REJECT
+            if chosen is not None:
+                verdicts[value] = chosen
+        return verdicts
 
     def _write_report(self, out: Path) -> list[ExportedFile]:
         from_dicom = all(instance.sop_class_uid for instance in self.series[1])

@@ -45,15 +45,31 @@ def test_a_seg_is_valid_and_loads(phantom: MarkedPhantom, tmp_path: Path) -> Non
 
 
 def test_it_says_what_was_segmented_and_by_which_model(phantom: MarkedPhantom, tmp_path: Path) -> None:
-    seg = written(phantom, tmp_path, verdicts={2: Verdict.REJECT})
+    seg = written(phantom, tmp_path, verdicts={2: Verdict.UNSURE})
     liver, spleen = dcmread(seg.file.path).SegmentSequence
     assert (liver.SegmentLabel, spleen.SegmentLabel) == ("Liver", "Spleen")
     assert liver.SegmentedPropertyTypeCodeSequence[0].CodeValue == "10200004"
     assert liver.SegmentAlgorithmType == "AUTOMATIC" and liver.SegmentAlgorithmName == "Thorax CT"
     algorithm = liver.SegmentationAlgorithmIdentificationSequence[0]
     assert algorithm.AlgorithmVersion == "1.0.0" and MODEL.sha256 in algorithm.AlgorithmParameters
-    assert liver.SegmentDescription == "Rejected by the reader" and "SegmentDescription" not in spleen
+    assert "nsure" in liver.SegmentDescription and "SegmentDescription" not in spleen
     assert liver.TrackingUID != spleen.TrackingUID and "RecommendedDisplayCIELabValue" in liver
+
+
+@pytest.mark.parametrize(("rejected", "kept"), [(SEGMENTS[1].value, "Liver"), (SEGMENTS[0].value, "Spleen")])
+def test_a_rejected_segment_does_not_go_back_to_the_archive(
+    phantom: MarkedPhantom, tmp_path: Path, rejected: int, kept: str
+) -> None:
+    seg = written(phantom, tmp_path, verdicts={rejected: Verdict.REJECT})
+    dataset = dcmread(seg.file.path)
+    assert [s.SegmentLabel for s in dataset.SegmentSequence] == [kept]
+    assert any("rejected segments left out" in note for note in seg.file.notes)
+    assert dciodvfy_errors(seg.file.path) == []
+
+
+def test_a_result_that_was_rejected_whole_gives_no_seg(phantom: MarkedPhantom, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="rejected"):
+        written(phantom, tmp_path, verdicts={s.value: Verdict.REJECT for s in SEGMENTS})
 
 
 def test_empty_segments_and_frames_are_left_out(phantom: MarkedPhantom, tmp_path: Path) -> None:
