@@ -55,7 +55,9 @@ def report_bug(error: BaseException, as_json: bool) -> int:
     frames = places((type(error), error, error.__traceback__))
     logging.getLogger("core.cli").error("unexpected %s", told(error), exc_info=error)
     where = frames[-1] if frames else "unknown place"
-    return refuse(BugError("bug.unexpected", f"Unexpected {told(error)} at {where}.", "Report this place."), as_json)
+    return refuse(
+        BugError("bug.unexpected", f"Unexpected {told(error)} at {where}.", "Report this place."), as_json
+    )
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,19 +10,23 @@ from typing import Any
 
 from core.bundles.bundle import Bundle, read_bundle
 from core.bundles.catalogue import Catalogue
+from core.bundles.manifest import Manifest
 from core.cli.documents import segment_document
+from core.compute.inference.loaded import ModelCache
+from core.compute.inference.output import InferenceOutput
 from core.compute.inference.run import run_bundle
 from core.config.paths import Paths
 from core.config.resources import shipped_bundles_dir
 from core.dicom.assemble import assemble_volume
 from core.dicom.scan import scan_paths
 from core.domain.errors import AppError, InputError
-from core.domain.progress import CancelToken, Progress, no_progress
+from core.domain.progress import Progress
+from core.domain.segmentation import Segmentation
 from core.domain.study import SeriesKind
 from core.domain.volume import Volume
 from core.formats.images import read_image
 from core.formats.nifti import read_nifti, write_nifti
-from core.services.measure import definitions_of, measure_segments
+from core.services.measure import measure_segments
 
 NIFTI = (".nii", ".nii.gz")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -78,35 +83,37 @@ def predict(
     started = time.monotonic()
     bundle = find_bundle(model, home)
     out.mkdir(parents=True, exist_ok=True)
+    cache, probes = ModelCache(), Paths.resolve(home).root / "probes"
     results = []
-    for number, path in enumerate(inputs):
-        progress("predicting", number / len(inputs))
-        entry: dict[str, Any] = {"input": str(path), "classes": [], "segments": [], "files": []}
-        try:
-            for part, volume in enumerate(volumes_of(path, out / ".work")):
-                add_prediction(entry, bundle, volume, out, f"{number:05d}-{part}", device)
-        except AppError as error:
-            entry["error"] = error.as_dict()
-        results.append(entry)
+    with tempfile.TemporaryDirectory(prefix="overread-") as unpacked:
+        for number, path in enumerate(inputs):
+            progress("predicting", number / len(inputs))
+            entry: dict[str, Any] = {"input": str(path), "classes": [], "segments": [], "files": []}
+            try:
+                for part, volume in enumerate(volumes_of(path, Path(unpacked))):
+                    answer = run_bundle(bundle, volume, device=device, cache=cache, probe_folder=probes)
+                    file = out / f"{number:05d}-{part}-{bundle.manifest.id}.nii.gz"
+                    add_prediction(entry, bundle.manifest, volume, answer, file)
+            except AppError as error:
+                entry["error"] = error.as_dict()
+            results.append(entry)
     progress("predicting", 1.0)
-    manifest = bundle.manifest
     return {
-        "model": {"id": manifest.id, "version": manifest.version},
+        "model": {"id": bundle.manifest.id, "version": bundle.manifest.version},
         "results": results,
         "seconds": round(time.monotonic() - started, 3),
     }
 
 
 def add_prediction(
-    entry: dict[str, Any], bundle: Bundle, volume: Volume, out: Path, stem: str, device: str
+    entry: dict[str, Any], manifest: Manifest, volume: Volume, answer: InferenceOutput, file: Path
 ) -> None:
-    """Run the bundle on one volume and add what it says to the entry of its input."""
-    output = run_bundle(bundle, volume, device=device, progress=no_progress, cancel=CancelToken())
-    ranked = sorted(output.classes, key=lambda c: -c.probability)
+    """Add what the model says of one volume to the entry of its input; write its label map to ``file``."""
+    ranked = sorted(answer.classes, key=lambda c: -c.probability)
     entry["classes"] += [{"label": c.label, "probability": c.probability} for c in ranked]
-    if output.labels is not None:
-        file = out / f"{stem}-{bundle.manifest.id}.nii.gz"
-        write_nifti(file, volume.geometry, output.labels)
-        measures = measure_segments(output.labels, volume, definitions_of(bundle.manifest))
-        entry["segments"] += [segment_document(s) for s in measures]
-        entry["files"].append({"kind": "nifti", "path": str(file)})
+    if answer.labels is None:
+        return
+    write_nifti(file, volume.geometry, answer.labels)
+    measures = measure_segments(volume, Segmentation(volume.geometry, answer.labels, manifest.segments()))
+    entry["segments"] += [segment_document(s) for s in measures]
+    entry["files"].append({"kind": "nifti", "path": str(file)})

@@ -99,7 +99,7 @@ def doctor_command(home: HomeOption = None, as_json: JsonOption = False) -> None
 
 
 def train_command(
-    recipe: Annotated[str, typer.Argument(help="thorax-ct or mednist.")],
+    recipe: Annotated[str, typer.Argument(help="thorax-ct, mednist or a recipe's YAML file.")],
     out: OutFolder,
     data: Annotated[Path | None, typer.Option("--data", help="Folder of training images.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value.")] = None,
@@ -111,13 +111,17 @@ def train_command(
 ) -> None:
     """Train one of the shipped models again by its recipe."""
     del home
+    if not resume and out.exists() and any(out.iterdir()):
+        raise InputError(
+            "train.out_not_empty",
+            "The output folder is not empty.",
+            "Give --resume to go on with the training in it, or another folder.",
+        )
     # torch is loaded by this command only.
     from core.compute.training.run import train_recipe
 
     overrides = parse_settings(settings or [])
-    document = train_recipe(
-        recipe, data=data, out=out, overrides=overrides, resume=resume, progress=TerminalProgress()
-    )
+    document = train_recipe(recipe, data=data, out=out, overrides=overrides, progress=TerminalProgress())
     answer(document, as_json, lambda: [f"{k}: {v}" for k, v in document.items()])
 
 

@@ -96,7 +96,8 @@ def test_all_contracts_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("contract", "file", "line"), [(n, file, line) for n, planted in VIOLATIONS.items() for file, line in planted]
+    ("contract", "file", "line"),
+    [(n, file, line) for n, planted in VIOLATIONS.items() for file, line in planted],
 )
 def test_a_forbidden_import_breaks_its_contract(tmp_path: Path, contract: str, file: str, line: str) -> None:
     tree = copy_of_tree(tmp_path)
