@@ -46,17 +46,14 @@ from core.domain.progress import CancelToken, Progress
 from models.networks.registry import build
 
 _COVERAGE = 0.99
-_CODES: dict[str, tuple[str, str, Code]] = {
-    "AbdomenCT": ("Abdomen CT", "CT", Code(value="818983003", scheme="SCT", meaning="Abdomen")),
-    "BreastMRI": ("Breast MR", "MR", Code(value="76752008", scheme="SCT", meaning="Breast")),
-    "CXR": (
-        "Chest radiograph",
-        "DX",
-        Code(value="43799004", scheme="SCT", meaning="Thoracic cavity structure"),
-    ),
-    "ChestCT": ("Chest CT", "CT", Code(value="43799004", scheme="SCT", meaning="Thoracic cavity structure")),
-    "Hand": ("Hand radiograph", "DX", Code(value="85562004", scheme="SCT", meaning="Hand")),
-    "HeadCT": ("Head CT", "CT", Code(value="69536005", scheme="SCT", meaning="Head")),
+# Region of each class of MedNIST; the labels keep the data set's own names.
+_REGIONS: dict[str, tuple[str, Code]] = {
+    "AbdomenCT": ("CT", Code(value="818983003", scheme="SCT", meaning="Abdomen")),
+    "BreastMRI": ("MR", Code(value="76752008", scheme="SCT", meaning="Breast")),
+    "CXR": ("DX", Code(value="43799004", scheme="SCT", meaning="Thoracic cavity structure")),
+    "ChestCT": ("CT", Code(value="43799004", scheme="SCT", meaning="Thoracic cavity structure")),
+    "Hand": ("DX", Code(value="85562004", scheme="SCT", meaning="Hand")),
+    "HeadCT": ("CT", Code(value="69536005", scheme="SCT", meaning="Head")),
 }
 
 
@@ -179,9 +176,7 @@ def _publish(
             Weights(file=ONNX_FILE, format="onnx"),
         ),
         labels=tuple(
-            Label(
-                value=n, name=_CODES[c][0] if c in _CODES else c, region=_CODES[c][2] if c in _CODES else None
-            )
+            Label(value=n, name=c, region=_REGIONS[c][1] if c in _REGIONS else None)
             for n, c in enumerate(settings.classes)
         ),
         preprocessing=Preprocessing(
