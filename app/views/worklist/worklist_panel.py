@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QModelIndex, Qt
+from PySide6.QtCore import QModelIndex, Qt, QTimer
 from PySide6.QtGui import QImage, QKeyEvent, QPixmap
 from PySide6.QtWidgets import QPushButton, QStackedWidget, QTreeView, QVBoxLayout, QWidget
 
@@ -63,6 +63,9 @@ class WorklistPanel(QWidget):
         self._open_study = open_study
         self._state = WorklistState()
         self._folded: set[str] = set()
+        self._reveal_soon = QTimer(self)
+        self._reveal_soon.setSingleShot(True)
+        self._reveal_soon.timeout.connect(lambda: self._reveal(self._state.current_series))
         self._model = WorklistModel(self._request_thumbnail, self)
         self.tree = WorklistTree(self._on_activated)
         self.tree.setModel(self._model)
@@ -116,7 +119,8 @@ class WorklistPanel(QWidget):
         if state.patients != old.patients:
             self._show_patients(state)
         if state.current_series != old.current_series:
-            self._reveal(state.current_series)
+            # After the layout has settled: the priors take room from the tree.
+            self._reveal_soon.start()
         self._show_empty(state)
         self._show_priors(state)
         self._identity.set_icon("eye-off" if state.identity_hidden else "eye")
