@@ -1,4 +1,4 @@
-"""The frozen worker: serves jobs over its pipes; with ``cli`` first, the command line."""
+"""The frozen worker: serves jobs over its pipes; with ``cli`` first, the command line; with ``decode``, frames."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ def main() -> int:
         from core.cli.main import run
 
         return run(sys.argv[2:])
+    if sys.argv[1:2] == ["decode"]:
+        from core.dicom.decoder_process import main as decode
+
+        return decode()
     from core.worker.__main__ import main as serve
 
     return int(serve() or 0)

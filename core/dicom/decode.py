@@ -1,8 +1,7 @@
 """Stored values of single frames.
 
-Uncompressed grey frames are read straight from the file into the target array; everything else goes
-through pydicom's decoders with the plug-in that ``syntaxes`` names. The GPL plug-in of pylibjpeg is never
-asked.
+Uncompressed grey frames are read straight from the file into the target array; uncompressed colour goes
+through pydicom; compressed frames are decoded in child processes (``decoder_pool``).
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from io import FileIO
 import numpy as np
 from numpy.typing import NDArray
 
-from core.dicom import twelve_bit_jpeg
-from core.dicom.faults import malformed, translated
+from core.dicom.codec import CodedFrame, decode_frame, undecodable
+from core.dicom.decoder_pool import decoders
+from core.dicom.faults import malformed
 from core.dicom.fragments import Fragment, frames_of, read_fragments
 from core.dicom.header import Header
 from core.dicom.source import ByteSource
-from core.domain.errors import InputError
 
 _KEYWORDS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
 _EMPTY_OFFSET_TABLE = b"\xfe\xff\x00\xe0\x00\x00\x00\x00"
@@ -106,11 +105,12 @@ class PixelReader:
             out = np.empty((h.rows, h.columns), dtype=self.stored_dtype)
             self.read_plain_into(frame, out)
             return out
-        if h.parsed.syntax.uid == twelve_bit_jpeg.SYNTAX_UID and h.samples == 1 and h.bits_stored > 8:
-            with translated(f"Decoding {h.parsed.syntax.name}", "dicom.undecodable"):
-                return twelve_bit_jpeg.decode(h, frame)
-        data = self._compressed(frame) if h.parsed.syntax.encapsulated else self._native(frame)
-        return self._through_pydicom(data)
+        coded = CodedFrame.of(h, _KEYWORDS[self._pixels.tag], self._pixels.vr, frame)
+        if not h.parsed.syntax.encapsulated:
+            return decode_frame(coded, self._native(frame))
+        if not h.parsed.syntax.plugins:
+            raise undecodable(coded, "")
+        return decoders.decode(coded, b"" if coded.reads_file else self._compressed(frame))
 
     def _native(self, frame: int) -> bytes:
         h = self._header
@@ -144,43 +144,6 @@ class PixelReader:
                 parts.append(source.read(fragment.offset, fragment.length))
         parts.append(_SEQUENCE_END)
         return b"".join(parts)
-
-    def _through_pydicom(self, data: bytes) -> NDArray:
-        # loaded on first use: uncompressed images need no codec
-        from pydicom.pixels.decoders.base import get_decoder
-        from pydicom.uid import UID
-
-        h = self._header
-        syntax = h.parsed.syntax
-        colour = h.samples > 1
-        options = {
-            "rows": h.rows,
-            "columns": h.columns,
-            "samples_per_pixel": h.samples,
-            "photometric_interpretation": h.photometric or "MONOCHROME2",
-            "bits_allocated": h.bits_allocated,
-            "bits_stored": h.bits_stored,
-            "pixel_representation": int(h.signed),
-            "number_of_frames": 1,
-            "planar_configuration": h.elements.integer(0x00280006) or 0,
-            "pixel_keyword": _KEYWORDS[self._pixels.tag],
-            "pixel_vr": self._pixels.vr or "OW",
-        }
-        failure = ""
-        for plugin in syntax.plugins if syntax.encapsulated else ("",):
-            try:
-                with translated(f"Decoding {syntax.name}", "dicom.undecodable"):
-                    array, _ = get_decoder(UID(syntax.uid)).as_array(
-                        data, index=0, raw=not colour, decoding_plugin=plugin, **options
-                    )
-                    return np.ascontiguousarray(array)
-            except InputError as error:
-                failure = f" {error.user_message}"
-        raise InputError(
-            "dicom.undecodable",
-            f"The pixels are compressed as {syntax.name} and cannot be decoded.{failure}",
-            "Ask the sending system for the images in another transfer syntax (uncompressed or JPEG-LS).",
-        )
 
 
 def clean_unused_bits(values: NDArray, bits_allocated: int, bits_stored: int) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import SimpleITK
 from numpy.typing import NDArray
 
-from core.dicom.faults import malformed
-from core.dicom.header import Header
-
-SYNTAX_UID = "1.2.840.10008.1.2.4.51"
+from core.dicom.codec import CodedFrame, wrong_size
 
 
-def decode(header: Header, frame: int) -> NDArray:
-    """Return the stored values ``(rows, columns)`` of a grey frame (from 0).
+def decode(coded: CodedFrame) -> NDArray:
+    """Return the stored values ``(rows, columns)`` of a grey frame.
 
     SimpleITK applies slope and intercept; they are taken back, which is exact for integers after rounding.
 
@@ -21,15 +19,12 @@ def decode(header: Header, frame: int) -> NDArray:
     InputError
         If the size isn't that of the header; RuntimeError from SimpleITK for damaged data.
     """
-    # loaded on first use: rare, and it takes a third of a second
-    import SimpleITK
-
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(header.file))
+    reader.SetFileName(coded.file)
     values = np.asarray(SimpleITK.GetArrayFromImage(reader.Execute()), dtype=np.float64)
     values = values.reshape(-1, *values.shape[-2:])
-    if values.shape != (header.frames, header.rows, header.columns):
-        raise malformed("The decoded image has another size than the header states.", "dicom.undecodable")
-    stored = np.rint((values[frame] - header.intercept) / header.slope)
-    return stored.astype(f"{'i' if header.signed else 'u'}{max(2, header.bits_allocated // 8)}")
+    if values.shape != (coded.frames, coded.rows, coded.columns):
+        raise wrong_size()
+    stored = np.rint((values[coded.frame] - coded.intercept) / coded.slope)
+    return stored.astype(f"{'i' if coded.signed else 'u'}{max(2, coded.bits_allocated // 8)}")
