@@ -39,6 +39,8 @@ class Reporter:
         self._once("can_run", app.models.state.can_run)
         self._once("findings", findings)
         self._once("jobs", [job.state for job in app.jobs.state.jobs])
+        running = app.jobs.state.running
+        self._once("progress", round(running.fraction, 1) if running else 0.0)
         self._once("notices", [notice.what for notice in app.notices.state.notices])
         self._once("heat", app.explanation.state.shown)
         self._once("audit", app.audit.state.check.ok if app.audit.state.check else None)

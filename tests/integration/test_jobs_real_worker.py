@@ -8,13 +8,11 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
-import psutil
 import pytest
 
 from core.domain.errors import InputError
 from core.formats.nifti import write_nifti
 from core.jobs.messages import Event, JobProgress
-from core.jobs.shared_arrays import MEMORY_FOLDER
 from core.services.engine import Engine, open_engine
 from core.services.explain_finding import explain
 from core.services.import_study import import_paths
@@ -24,6 +22,7 @@ from core.services.run_model import run_model
 from core.services.selftest_model import selftest_model
 from core.services.verify_audit import verify
 from tests.fakes.bundles import expected_labels, make_segmentation_bundle, make_volume
+from tests.fakes.left_behind import own_blocks, own_children
 
 pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
@@ -33,7 +32,7 @@ pytest.importorskip("onnxruntime")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, JobBoard, str]]:
     os.environ.setdefault("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
     folder = tmp_path_factory.mktemp("desk")
-    before = set(MEMORY_FOLDER.glob("overread-*"))
+    before = own_blocks()
     volume = make_volume()
     file = write_nifti(folder / "ct.nii.gz", volume.geometry, volume.voxels)
     with open_engine(folder / "home", actor="reader") as engine:
@@ -42,8 +41,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, Job
         board = JobBoard(engine)
         yield engine, board, key
         board.shutdown()
-    assert not psutil.Process().children(recursive=True)
-    assert set(MEMORY_FOLDER.glob("overread-*")) <= before
+    assert not own_children()
+    assert own_blocks() <= before
 
 
 def test_a_segmentation_arrives_voxel_for_voxel(desk: tuple[Engine, JobBoard, str]) -> None:

@@ -18,6 +18,7 @@ from core.domain.errors import BugError, EnvironmentFault
 from core.jobs import shared_arrays
 from core.jobs.messages import SharedArraySpec
 from core.jobs.shared_arrays import MEMORY_FOLDER, SharedArray, sweep_stale
+from tests.fakes.left_behind import own_blocks
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -26,9 +27,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /dev
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
-    before = set(MEMORY_FOLDER.glob("overread-*"))
+    before = own_blocks()
     yield
-    assert set(MEMORY_FOLDER.glob("overread-*")) <= before
+    assert own_blocks() <= before
 
 
 def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -29,6 +29,7 @@ from core.jobs.messages import (
     WorkerLost,
 )
 from core.jobs.supervisor import Supervisor
+from tests.fakes.left_behind import own_children
 
 SLOW = [sys.executable, str(Path(__file__).resolve().parents[3] / "fakes" / "slow_worker.py")]
 FAST = Timing(timeout_s=1.5, grace_s=0.5, terminate_s=0.5, stop_s=1.0, backoff_s=(0.0, 0.05, 0.1))
@@ -71,7 +72,7 @@ def desk() -> Iterator[Desk]:
     desk = Desk(FAST, SLOW)
     yield desk
     desk.supervisor.shutdown()
-    assert not psutil.Process().children(recursive=True), "a child process was left behind"
+    assert not own_children(), "a child process was left behind"
 
 
 def gone(pid: int, within_s: float = 2.0) -> bool:
