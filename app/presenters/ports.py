@@ -226,8 +226,15 @@ class ReadingPort(Protocol):
     def begin_series(self, summary: SeriesSummary, generation: int) -> None:
         """Make room for a series whose slices are about to arrive."""
 
-    def show_slice(self, generation: int, k: int, geometry: VolumeGeometry, pixels: np.ndarray) -> None:
-        """Show a slice that was decoded before the volume is complete."""
+    def show_slice(
+        self,
+        generation: int,
+        k: int,
+        geometry: VolumeGeometry,
+        pixels: np.ndarray,
+        room: np.ndarray | None = None,
+    ) -> None:
+        """Show a slice that was decoded before the volume is complete; ``room`` takes all slices."""
 
     def show_volume(self, volume: Volume, generation: int | None = None) -> None:
         """Show the complete series."""

@@ -17,7 +17,7 @@ from app.presenters.reading_state import (
     Notice,
     Slot,
 )
-from app.presenters.viewport import Arrival, Loaded
+from app.presenters.viewport import Arrival, Loaded, room_for
 from core.domain.errors import SafetyError
 from core.domain.explanation import Explanation
 from core.domain.geometry import VolumeGeometry
@@ -52,7 +52,14 @@ class ReadingPresenter(ReadingNavigation):
         )
         self._refresh()
 
-    def show_slice(self, generation: int, k: int, geometry: VolumeGeometry, pixels: NDArray) -> None:
+    def show_slice(
+        self,
+        generation: int,
+        k: int,
+        geometry: VolumeGeometry,
+        pixels: NDArray,
+        room: NDArray | None = None,
+    ) -> None:
         """Show one slice of a series that is still loading.
 
         Parameters
@@ -61,11 +68,13 @@ class ReadingPresenter(ReadingNavigation):
             Index along the first array axis.
         pixels : numpy.ndarray
             ``(J, I)`` or ``(J, I, 3)``; copied.
+        room : numpy.ndarray, optional
+            Stack from ``room_for``, ours from now on; made here when there is none, which takes its time.
         """
         if generation != self._generation or self._summary is None or self.volume is not None:
             return
         if self._buffer is None:
-            self._start_buffer(geometry, pixels)
+            self._start_buffer(geometry, pixels, room_for(geometry, pixels) if room is None else room)
         if self._buffer is None or self._loaded is None or self._loaded.arrival is None:
             return
         self._buffer[k] = pixels
@@ -194,13 +203,11 @@ class ReadingPresenter(ReadingNavigation):
             return f"{error.user_message} {error.remedy}"
         return ""
 
-    def _start_buffer(self, geometry: VolumeGeometry, pixels: NDArray) -> None:
+    def _start_buffer(self, geometry: VolumeGeometry, pixels: NDArray, room: NDArray) -> None:
         summary = self._summary
         if summary is None:
             return
-        shape = geometry.shape_kji + pixels.shape[2:]
-        lowest = np.iinfo(pixels.dtype).min if pixels.dtype.kind in "iu" else 0
-        self._buffer = np.full(shape, lowest, dtype=pixels.dtype)
+        self._buffer = room
         volume = Volume(
             geometry,
             self._buffer.view(),

@@ -14,6 +14,7 @@ from app.presenters.models import ModelsPresenter
 from app.presenters.notices import NoticesPresenter
 from app.presenters.ports import JobRow, ReadingPort, ReviewEngine, Tasks
 from app.presenters.status import StatusPresenter
+from app.presenters.viewport import room_for
 from core.domain.errors import AppError
 from core.domain.geometry import VolumeGeometry
 from core.domain.progress import CancelToken
@@ -68,8 +69,15 @@ class SessionPresenter:
                 generation, lambda: self._panels.status.set_task("load", f"Loading · {phase}", fraction)
             )
 
+        rooms: list[np.ndarray] = []  # made by the loading thread, filled by the GUI thread
+
         def on_slice(k: int, geometry: VolumeGeometry, pixels: np.ndarray) -> None:
-            self._post(generation, lambda: self._panels.reading.show_slice(generation, k, geometry, pixels))
+            if not rooms:
+                rooms.append(room_for(geometry, pixels))
+            room = rooms[0]
+            self._post(
+                generation, lambda: self._panels.reading.show_slice(generation, k, geometry, pixels, room)
+            )
 
         def work() -> Volume:
             return self._engine.load_volume(key, progress, cancel, on_slice)

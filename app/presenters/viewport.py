@@ -20,6 +20,7 @@ from app.presenters.reading_state import (
     ViewportState,
 )
 from core.domain.explanation import Explanation
+from core.domain.geometry import VolumeGeometry
 from core.domain.segmentation import Segmentation
 from core.render.annotations import Badge, badges, corner_texts, heat_note, is_uncalibrated
 from core.render.grey import is_colour, window_picture
@@ -29,6 +30,15 @@ from core.render.palette import Rgb
 from core.render.planes import Plane, PlaneGrid
 from core.render.scene_presets import SEGMENTS_ONLY, default_preset, presets_of
 from core.render.series import DisplaySeries
+
+
+def room_for(geometry: VolumeGeometry, pixels: NDArray) -> NDArray:
+    """Return a stack for a series that is still loading, black wherever no slice has arrived.
+
+    Touching that much memory for the first time takes 50 ms and more: not on the GUI thread.
+    """
+    lowest = np.iinfo(pixels.dtype).min if pixels.dtype.kind in "iu" else 0
+    return np.full(geometry.shape_kji + pixels.shape[2:], lowest, dtype=pixels.dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,7 +53,7 @@ def compressed(uid: str = JPEG_LS) -> bytes:
         photometric_interpretation="MONOCHROME2",
         number_of_frames=1,
     )
-    return encapsulate([frame], has_bot=False)
+    return bytes(encapsulate([frame], has_bot=False))
 
 
 def child_that(monkeypatch: pytest.MonkeyPatch, body: str) -> None:
