@@ -72,6 +72,8 @@ def vary_appearance(
 
     Each change is drawn with its own probability; labels change only where the field of view is cut.
     """
+    if rng.uniform() < 0.45:
+        hu = _blend_neighbours(hu, labels, rng)
     hu = _shift_tissues(hu, labels, rng)
     if rng.uniform() < 0.5:
         hu = hu + np.float32(rng.uniform(5, 22)) * _slow_field(hu.shape, rng)
@@ -97,6 +99,17 @@ def _shift_tissues(hu: Array, labels: NDArray[np.uint8], rng: np.random.Generato
     dense = np.float32(rng.uniform(0.65, 1.5))
     bone = hu > 150
     return np.where(bone & (labels == 6), 150 + (hu - 150) * dense, hu).astype(np.float32)
+
+
+def _blend_neighbours(hu: Array, labels: NDArray[np.uint8], rng: np.random.Generator) -> Array:
+    """Bring the soft tissue around the liver near its attenuation, so that brightness alone doesn't tell it."""
+    liver = labels == 5
+    soft = (labels == 7) & (hu > 15) & (hu < 220)
+    if liver.sum() < 500 or soft.sum() < 500:
+        return hu
+    gap = np.float32(np.median(hu[liver][::7]) - np.median(hu[soft][::17]))
+    share = np.float32(rng.uniform(0.2, 1.1)) + np.float32(0.35) * _slow_field(hu.shape, rng)
+    return np.where(soft, hu + gap * share, hu).astype(np.float32)
 
 
 def _slow_field(shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -37,7 +37,7 @@ from core.compute.training.recipe import PhantomData, Recipe
 from core.domain.geometry import VolumeGeometry
 from core.domain.progress import Progress
 from core.domain.volume import Volume
-from core.phantom.labels import AIRWAY, BODY, HEART, LEFT_LUNG, LIVER, RIGHT_LUNG, THORAX_SEGMENTS
+from core.phantom.labels import AIRWAY, BODY, BONES, HEART, LEFT_LUNG, LIVER, RIGHT_LUNG, THORAX_SEGMENTS
 from core.phantom.population import random_spec
 from core.phantom.thorax import make_thorax
 
@@ -50,10 +50,12 @@ def thorax_manifest(
     recipe: Recipe, settings: PhantomData, metrics: Mapping[str, float | list[float] | str]
 ) -> Manifest:
     """Return the manifest of the thorax network."""
-    rules = [LabelRule(value=v, largest_component=True) for v in (HEART, LIVER)]
+    rules = [LabelRule(value=v, fill_holes=True, largest_component=True) for v in (HEART, LIVER)]
     rules += [LabelRule(value=AIRWAY, min_component_ml=1.0)]
     rules += [LabelRule(value=v, fill_holes=True, min_component_ml=5.0) for v in (LEFT_LUNG, RIGHT_LUNG)]
-    rules += [LabelRule(value=BODY, min_component_ml=50.0)]
+    rules += [LabelRule(value=BONES, min_component_ml=0.2)]
+    # What the rules above took away inside the body is body again: the last rule fills it.
+    rules += [LabelRule(value=BODY, fill_holes=True, min_component_ml=50.0)]
     return Manifest(
         id="thorax-ct",
         version=VERSION,
