@@ -12,6 +12,7 @@ from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 
 from app.bootstrap import Application, Start
+from app.bridge import collector
 
 _WAKE_MS = 500
 _SWITCH_INTERVAL_S = 0.0005
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the window until it is closed; returns the exit status."""
     start = _parse(sys.argv[1:] if arguments is None else arguments)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    collector.calm()
     qt = QApplication([sys.argv[0]])
     qt.setApplicationName("overread")
     qt.setApplicationDisplayName("Overread")
@@ -35,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     waker = QTimer()
     waker.timeout.connect(lambda: None)
     waker.start(_WAKE_MS)
+    collector.set_aside()
     application.show()
     status = qt.exec()
     application.close()

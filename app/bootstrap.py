@@ -66,6 +66,9 @@ class LivingEngine(ReviewEngine, Protocol):
     def open(self) -> tuple[str, ...]:
         """Open; returns what a person should be told."""
 
+    def warm_up(self) -> None:
+        """Load what the first series will need; on an io thread, after ``open``."""
+
     def close(self) -> None:
         """Close."""
 
@@ -244,6 +247,8 @@ class Application(QObject):
         self.worklist.refresh_waiting()
         self.jobs.refresh()
         self.audit.verify()
+        # What can't be loaded now is told when it is needed.
+        self.tasks.io(self.engine.warm_up, lambda _: None, lambda _: None)
         self.imports.import_paths(self._start.files)
         if self._start.sample:
             self.imports.import_sample()

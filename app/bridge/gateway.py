@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from app.bridge import collector
 from app.bridge.translation import audit_row, job_row, model_offer
 from app.presenters.ports import AuditCheck, AuditRow, ExportedRow, JobRow, ModelOffer, SliceSink
 from core.domain.errors import BugError
@@ -71,6 +72,12 @@ class EngineGateway:
         finally:
             self._opened.set()
         return self._engine.notices
+
+    def warm_up(self) -> None:
+        """Load the libraries of the first import and the first picture while nobody waits for them yet."""
+        from core.services import import_study, list_models, load_volume, results  # noqa: F401
+
+        collector.set_aside()
 
     def close(self) -> None:
         """Stop the worker and close the library; called on the db thread."""

@@ -144,6 +144,9 @@ class FakeReviewEngine:
         self._note("open")
         return ()
 
+    def warm_up(self) -> None:
+        self._note("warm_up")
+
     def close(self) -> None:
         self._note("close")
 
