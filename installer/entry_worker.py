@@ -5,21 +5,45 @@ from __future__ import annotations
 import multiprocessing
 import sys
 
+from child_environment import restore_library_path
+
 
 def main() -> int:
     """Run the command line or serve jobs."""
     multiprocessing.freeze_support()
+    restore_library_path()
     if sys.argv[1:2] == ["cli"]:
-        from core.cli.main import run
-
-        return run(sys.argv[2:])
+        return run_command(sys.argv[2:])
     if sys.argv[1:2] == ["decode"]:
         from core.dicom.decoder_process import main as decode
 
         return decode()
-    from core.worker.__main__ import main as serve
+    from core.worker.dispatch import Dispatcher
+    from core.worker.entry import main as serve
 
-    return int(serve() or 0)
+    return int(serve(Dispatcher()) or 0)
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run a command of the command line; training isn't part of a frozen build."""
+    if arguments[:1] == ["train"] and "--help" not in arguments:
+        return refuse_training("--json" in arguments)
+    from core.cli.main import run
+
+    return run(arguments)
+
+
+def refuse_training(as_json: bool) -> int:
+    """Say why, and where training is possible."""
+    from core.cli.output import refuse
+    from core.domain.errors import EnvironmentFault
+
+    error = EnvironmentFault(
+        "train.not_in_this_build",
+        "This build reads studies and runs models; it can't train them.",
+        "Install Overread with pip (overread[train]) and train there.",
+    )
+    return refuse(error, as_json)
 
 
 if __name__ == "__main__":
