@@ -35,9 +35,9 @@ KEY_BYTES = 32
 OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
 
 FILE_NOTICE = (
-    "The encryption key lies in a file that only your account may read, because this computer offers "
-    "no keyring. Whoever copies the whole data folder can read it: set "
-    f"{PASSPHRASE_VARIABLE} before the first start, or encrypt the disk."
+    "No keyring here: the encryption key lies in a file. Only your account may read it, but whoever copies "
+    f"the whole data folder can read everything. Set {PASSPHRASE_VARIABLE} before the first start, or "
+    "encrypt the disk."
 )
 
 _WRAP_CONTEXT = b"overread master key v1"

@@ -31,6 +31,7 @@ class AuditCode(StrEnum):
     MODEL_REMOVED = "model-removed"
     DECISION = "decision"
     STUDY_STATUS = "study-status"
+    READ_FIRST = "read-first"
     JOB_FAILED = "job-failed"
 
 

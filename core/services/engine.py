@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from core.audit.anchors import AnchorSigner
@@ -207,6 +208,12 @@ class Engine:
         """Write the settings file and use the new settings."""
         save_settings(self.paths.settings, settings)
         self.settings = settings
+
+    def set_actor(self, actor: str) -> None:
+        """Let verdicts and the audit trail name somebody else from now on."""
+        self.actor = actor
+        if self._log is not None:
+            self._log.context = replace(self._log.context, user_id=actor)
 
     def start_audit(self, context: AuditContext) -> None:
         """Prepare the chain and record the start of the program."""
