@@ -13,6 +13,8 @@ from PySide6.QtWidgets import QApplication
 
 from app.bootstrap import Application, Start
 from app.bridge import collector
+from app.bridge.single_instance import Request, SingleInstance
+from core.config.paths import Paths
 
 _WAKE_MS = 500
 _SWITCH_INTERVAL_S = 0.0005
@@ -30,7 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     qt = QApplication([sys.argv[0]])
     qt.setApplicationName("overread")
     qt.setApplicationDisplayName("Overread")
+    guard = SingleInstance(Paths.resolve(start.home).root)
+    if not guard.claim(Request(tuple(file.absolute() for file in start.files), start.sample)):
+        return 0
     application = Application(qt, start)
+    guard.received = lambda request: application.join(request.files, request.sample)
     signal.signal(signal.SIGTERM, lambda *_: application.window.close())
     signal.signal(signal.SIGINT, lambda *_: application.window.close())
     # Python handles signals between byte codes: an idle event loop needs to wake now and then.
@@ -41,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     application.show()
     status = qt.exec()
     application.close()
+    guard.release()
     return status
 
 

@@ -16,7 +16,7 @@ from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QApplication
 
 from app.actions.action import ActionRegistry
-from app.actions.schemes import DEFAULT, KeyScheme
+from app.actions.schemes import DEFAULT, KeyScheme, scheme_names
 from app.actions.window_actions import (
     Subjects,
     add_model_actions,
@@ -35,9 +35,11 @@ from app.presenters.jobs import JobsPresenter
 from app.presenters.models import ModelsPresenter
 from app.presenters.notices import NoticesPresenter
 from app.presenters.palette import PalettePresenter
-from app.presenters.ports import ReviewEngine, ignore
+from app.presenters.ports import Preferences, ReviewEngine, ignore
+from app.presenters.read_first import ReadFirstPresenter
 from app.presenters.reading import ReadingPresenter
 from app.presenters.session import Panels, SessionPresenter
+from app.presenters.settings import SettingsPresenter, preferences_of
 from app.presenters.status import StatusPresenter
 from app.presenters.worklist import WorklistPresenter
 from app.views.audit.audit_panel import AuditPanel
@@ -47,6 +49,7 @@ from app.views.jobs.jobs_panel import JobsPanel
 from app.views.main_window import MainWindow, Parts
 from app.views.models.models_panel import ModelsPanel
 from app.views.reading_area import ReadingArea
+from app.views.settings.settings_panel import SettingsPanel
 from app.views.theme import Theme
 from app.views.widgets.controls import action_button
 from app.views.widgets.notice_stack import NoticeStack
@@ -104,15 +107,16 @@ class Application(QObject):
         remembered = peek_settings(Paths.resolve(start.home).settings)
         # What lies where is told at the first start; later the doctor says it.
         self._first_start = not remembered.get("window_layout")
-        theme = Theme.load("light" if remembered.get("theme") == "light" else "dark")
+        chosen = preferences_of(remembered)
+        theme = Theme.load(chosen.theme)
         qt.setFont(theme.font())
         qt.setStyleSheet(theme.stylesheet())
         self.tasks = Executors(self)
         self.events = EngineEvents(self)
         self.engine = make_engine(start, self.events.publish)
         self.commands = WindowCommands(theme)
-        self._make_presenters()
-        self._make_actions(str(remembered.get("key_scheme") or DEFAULT))
+        self._make_presenters(chosen)
+        self._make_actions(chosen.key_scheme)
         self._make_panels(theme)
         self._make_window(theme)
         self._wire()
@@ -120,7 +124,7 @@ class Application(QObject):
 
     # -- building ----------------------------------------------------------------------------------
 
-    def _make_presenters(self) -> None:
+    def _make_presenters(self, chosen: Preferences) -> None:
         engine, tasks = self.engine, self.tasks
         self.notices = NoticesPresenter()
         self.status = StatusPresenter()
@@ -133,6 +137,11 @@ class Application(QObject):
         self.jobs = JobsPresenter(engine, tasks, self.notices)
         self.audit = AuditPresenter(engine, tasks, self.notices)
         self.imports = ImportPresenter(engine, tasks, self.notices, self.status)
+        schemes = tuple((name, KeyScheme.load(name).title) for name in scheme_names())
+        self.settings = SettingsPresenter(engine, tasks, self.notices, chosen, schemes)
+        self.read_first = ReadFirstPresenter(engine, tasks, self.notices, self.findings, self.reading)
+        self.read_first.set_on(chosen.read_first)
+        self.reading.set_texts(chosen.corner_texts)
         panels = Panels(
             self.reading,
             self.findings,
@@ -155,6 +164,7 @@ class Application(QObject):
             self.jobs,
             self.notices,
             self.session,
+            self.read_first,
         )
         add_window_actions(self.registry, self.commands.runs())
         add_reading_actions(self.registry, subjects)
@@ -168,7 +178,7 @@ class Application(QObject):
         registry = self.registry
         self.top_bar = TopBar(theme, registry, self.worklist.search)
         folds = [action_button(theme, registry, name) for name in ("panel.jobs", "panel.audit")]
-        self.status_bar = StatusBar(theme, self._cancel, *folds)
+        self.status_bar = StatusBar(theme, self._cancel, self.commands.open_audit, *folds)
         self.worklist_panel = WorklistPanel(self.worklist, theme, registry, self._open_key, self._open_study)
         self.findings_panel = FindingsPanel(self.findings, theme, registry)
         self.models_panel = ModelsPanel(self.models, theme, registry, self.jobs.cancel)
@@ -177,6 +187,7 @@ class Application(QObject):
         self.reading_area = ReadingArea(self.reading, theme)
         self.jobs_panel = JobsPanel(self.jobs, theme)
         self.audit_panel = AuditPanel(self.audit, theme, registry)
+        self.settings_panel = SettingsPanel(self.settings, theme, registry)
 
     def _make_window(self, theme: Theme) -> None:
         parts = Parts(
@@ -188,6 +199,7 @@ class Application(QObject):
             (self.findings_panel, self.models_panel, self.explanation_panel, self.export_line),
             self.jobs_panel,
             self.audit_panel,
+            self.settings_panel,
         )
         self.window = MainWindow(theme, self.registry, self.palette, parts, self.imports.import_paths)
         self.window.hold_overlays = self.reading.hold_overlays
@@ -205,6 +217,7 @@ class Application(QObject):
             self.audit,
             self.notices,
             self.palette,
+            self.settings,
         )
         self.commands.attach(desk)
         self.commands.identity_toggled = self._show_title
@@ -225,6 +238,9 @@ class Application(QObject):
         self.session.undecided = self._on_undecided
         self.session.arrived_elsewhere = self.worklist.refresh_waiting
         self.worklist.waiting_changed = self.top_bar.set_waiting
+        self.session.seen = self.read_first.looked
+        self.settings.applied = self._apply_settings
+        self.reading.subscribe(lambda: self.settings.change(corner_texts=self.reading.intent.texts))
         self._job_events = JobEvents(self.events, self.jobs, self)
         self.window.first_painted.connect(self._open_engine)
 
@@ -235,14 +251,22 @@ class Application(QObject):
         self.window.show()
         self.reading_area.setFocus()
 
+    def join(self, files: tuple[Path, ...], sample: bool) -> None:
+        """Come to the front for a second start, and take what it was asked to open."""
+        self.window.come_forward()
+        self.imports.import_paths(files)
+        if sample:
+            self.imports.import_sample()
+
     def _open_engine(self) -> None:
         self.tasks.db(self.engine.open, self._on_engine_open, self._on_engine_failed)
 
     def _on_engine_open(self, told: tuple[str, ...]) -> None:
         if self._first_start:
             for text in told:
-                self.notices.say("caution", text)
+                self.notices.tell("caution", text)
         self.top_bar.set_reader(self.engine.reader)
+        self.settings.load()
         self.worklist.refresh()
         self.worklist.refresh_waiting()
         self.jobs.refresh()
@@ -299,7 +323,17 @@ class Application(QObject):
         if summary is not None:
             self.session.open_series(summary)
 
+    def _apply_settings(self, before: Preferences, chosen: Preferences) -> None:
+        self.commands.use_theme(chosen.theme)
+        self.reading.set_texts(chosen.corner_texts)
+        self.read_first.set_on(chosen.read_first)
+        if chosen.key_scheme != before.key_scheme:
+            self.registry.bind(dict(_scheme(chosen.key_scheme).keys))
+            self.window.rebind_keys()
+        self.top_bar.set_reader(chosen.reader_name or self.engine.reader)
+
     def _on_opened(self, summary: SeriesSummary) -> None:
+        self.read_first.begin(summary.key)
         self.worklist.set_current(summary.key)
         self._show_title()
         self._refresh_audit()

@@ -11,6 +11,7 @@ from app.presenters.findings import FindingsPresenter
 from app.presenters.jobs import JobsPresenter
 from app.presenters.models import ModelsPresenter
 from app.presenters.notices import NoticesPresenter
+from app.presenters.read_first import ReadFirstPresenter
 from app.presenters.reading import ReadingPresenter
 from app.presenters.session import SessionPresenter
 from app.presenters.worklist import WorklistPresenter
@@ -41,6 +42,8 @@ WINDOW_ACTIONS = (
     Entry("panel.right", "Fold findings and models", PANELS, "panel-right"),
     Entry("panel.jobs", "Jobs", PANELS, "jobs"),
     Entry("panel.audit", "Audit trail", PANELS, "audit"),
+    Entry("panel.settings", "Settings", PANELS, "settings"),
+    Entry("ai.read_first", "Read first: hide results until asked, or not", MODELS, "eye-off"),
     Entry("focus.worklist", "Go to the worklist", PANELS, "panel-left"),
     Entry("focus.reading", "Back to the pictures", PANELS, "image"),
     Entry("focus.findings", "Go to the findings", PANELS, "findings"),
@@ -76,6 +79,7 @@ class Subjects:
     jobs: JobsPresenter
     notices: NoticesPresenter
     session: SessionPresenter
+    read_first: ReadFirstPresenter
 
 
 def add_reading_actions(registry: ActionRegistry, subjects: Subjects) -> None:
@@ -150,7 +154,11 @@ def add_model_actions(registry: ActionRegistry, subjects: Subjects) -> None:
         registry.add(Action(action_id, title, group, run, icon, when))
 
     has_pictures = _has_pictures(subjects)
-    add("ai.toggle", "Show or hide everything from models", MODELS, reading.toggle_ai, "eye", has_pictures)
+
+    def show_or_hide() -> None:
+        subjects.read_first.toggle(reading.toggle_ai)
+
+    add("ai.toggle", "Show or hide everything from models", MODELS, show_or_hide, "eye", has_pictures)
     add("ai.fill", "Fill or outline the segments", MODELS, fill, "fill", has_pictures)
     add(
         "ai.run",

@@ -10,14 +10,22 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.bridge import collector
-from app.bridge.translation import audit_row, job_row, model_offer
-from app.presenters.ports import AuditCheck, AuditRow, ExportedRow, JobRow, ModelOffer, SliceSink
+from app.bridge.translation import SETTING_OF, audit_row, job_row, model_offer, preferences_row
+from app.presenters.ports import (
+    AuditCheck,
+    AuditRow,
+    ExportedRow,
+    JobRow,
+    ModelOffer,
+    Preferences,
+    SliceSink,
+)
 from core.domain.errors import BugError
 from core.domain.explanation import Explanation
 from core.domain.progress import CancelToken, Progress
@@ -253,7 +261,30 @@ class EngineGateway:
         from core.services import verify_audit
 
         outcome = verify_audit.verify(self.engine)
-        return AuditCheck(outcome.events, outcome.ok, outcome.first_bad_seq)
+        return AuditCheck(outcome.events, outcome.ok, outcome.first_bad_seq, outcome.reason)
+
+    def preferences(self) -> Preferences:
+        """Return the reader's settings."""
+        return preferences_row(self.engine.settings)
+
+    def save_preferences(self, changes: Mapping[str, Any]) -> Preferences:
+        """Change settings and keep them."""
+        from core.services import preferences
+
+        named = {SETTING_OF.get(name, name): value for name, value in changes.items()}
+        return preferences_row(preferences.change_settings(self.engine, **named))
+
+    def note_first_look(self, series_key: str) -> None:
+        """Record the first look at a series whose results are hidden."""
+        from core.services import read_first
+
+        read_first.note_first_look(self.engine, series_key)
+
+    def note_reveal(self, series_key: str, seconds: float) -> None:
+        """Record that the results were asked for."""
+        from core.services import read_first
+
+        read_first.note_reveal(self.engine, series_key, seconds)
 
 
 def _start_logging(paths: object) -> None:

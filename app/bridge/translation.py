@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from app.presenters.ports import AuditRow, JobRow, ModelOffer
+from app.presenters.ports import AuditRow, JobRow, ModelOffer, Preferences
 
 _EVENTS = {
     "110120": "Program started",
@@ -28,7 +28,11 @@ _EVENTS = {
     "decision": "Verdict",
     "study-status": "Reading status changed",
     "job-failed": "Job failed",
+    "read-first": "Read first",
 }
+SETTING_OF = {"read_first": "ai_hidden_until_asked"}
+"""Preferences that the settings know under another name."""
+
 _OUTCOMES = {0: "done", 4: "refused", 8: "failed", 12: "failed badly"}
 
 
@@ -130,4 +134,15 @@ def model_offer(entry: Any) -> ModelOffer:
         entry.licence,
         tuple(getattr(entry, "explain_methods", ())),
         getattr(entry, "explain_why", ""),
+    )
+
+
+def preferences_row(settings: Any) -> Preferences:
+    """Return the settings as the panel shows them."""
+    return Preferences(
+        settings.theme,
+        settings.key_scheme,
+        settings.ai_hidden_until_asked,
+        settings.overlay.corner_texts,
+        settings.reader_name,
     )

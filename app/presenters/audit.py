@@ -29,7 +29,9 @@ class AuditState:
             return "Not verified yet."
         if self.check.ok:
             return f"{count_in_words(self.check.events, 'event', 'events')}, chain intact."
-        return f"The chain is broken at event {self.check.first_bad_seq}. Don't rely on later entries."
+        broken = f"The chain is broken at event {self.check.first_bad_seq}"
+        why = f": {self.check.reason.rstrip('.')}" if self.check.reason else ""
+        return f"{broken}{why}. Don't rely on later entries."
 
 
 class AuditPresenter(Presenter[AuditState]):

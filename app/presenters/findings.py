@@ -11,6 +11,8 @@ from app.presenters.wording import finding_detail
 from core.domain.result import Decision, Finding, ModelResult, Verdict
 from core.domain.segmentation import Segmentation
 
+WITHHELD = "Read first: what models found is hidden until you ask for it."
+
 
 @dataclass(frozen=True)
 class FindingRow:
@@ -38,7 +40,11 @@ class ResultChoice:
 
 @dataclass(frozen=True)
 class FindingsState:
-    """What the findings panel shows. ``checks`` are failed checks, in words."""
+    """What the findings panel shows.
+
+    ``checks`` are failed checks in words; ``not_found`` are segments without a voxel; ``withheld`` says that the
+    results wait until the reader asks for them: then nothing of them stands in the state.
+    """
 
     results: tuple[ResultChoice, ...] = ()
     result_id: str = ""
@@ -49,6 +55,8 @@ class FindingsState:
     message: str = "Open a series to see its findings."
     can_undo: bool = False
     can_redo: bool = False
+    withheld: bool = False
+    not_found: tuple[str, ...] = ()
 
     @property
     def undecided(self) -> int:
@@ -93,13 +101,27 @@ class FindingsPresenter(Presenter[FindingsState]):
         self._generation = 0
         self._undo: list[_Change] = []
         self._redo: list[_Change] = []
+        self._withheld = False
+        self._in_hu = False
         self.decided: Callable[[ModelResult], None] = lambda _: None
         self.result_shown: Callable[[ModelResult | None], None] = lambda _: None
 
     @property
     def result(self) -> ModelResult | None:
         """The result on screen."""
-        return self._loaded.result if self._loaded else None
+        return self._loaded.result if self._loaded and not self._withheld else None
+
+    def set_withheld(self, withheld: bool) -> None:
+        """Keep everything about the results from screen, or show it."""
+        if withheld == self._withheld:
+            return
+        self._withheld = withheld
+        if self._loaded is not None:
+            self._take(self._loaded)
+
+    def set_modality(self, modality: str) -> None:
+        """Take the modality of the open series: only of CT are means in Hounsfield units."""
+        self._in_hu = modality == "CT"
 
     def clear(self, message: str) -> None:
         """Forget everything; ``message`` says the next step."""
@@ -138,13 +160,18 @@ class FindingsPresenter(Presenter[FindingsState]):
 
     def _take(self, loaded: _Loaded) -> None:
         self._loaded = loaded
+        if self._withheld:
+            self._reading.set_segmentation(None)
+            self._publish(FindingsState(message=WITHHELD, withheld=True))
+            self.result_shown(None)
+            return
         self._reading.set_segmentation(loaded.segmentation)
         self._publish(self._state_of(loaded, 0 if loaded.result.findings else -1))
         self.result_shown(loaded.result)
 
     def redraw_overlays(self) -> None:
         """Hand the label map to the pictures again, after the complete volume took the place of its slices."""
-        if self._loaded is None:
+        if self._loaded is None or self._withheld:
             return
         self._reading.set_segmentation(self._loaded.segmentation)
         for value in self._loaded.hidden:
@@ -152,21 +179,23 @@ class FindingsPresenter(Presenter[FindingsState]):
 
     def _state_of(self, loaded: _Loaded, selected: int) -> FindingsState:
         result = loaded.result
+        means = {s.value: s.mean_hu for s in result.segments} if self._in_hu else {}
         failed = tuple(f"{name}: {text}" for name, text in result.checks.items() if not _passed(text))
         return FindingsState(
             tuple(_choice(r) for r in self._results.values()),
             result.result_id,
             model_title(result),
-            tuple(_row(finding, loaded) for finding in result.findings),
+            tuple(_row(finding, loaded, means) for finding in result.findings),
             selected,
             failed,
             "" if result.findings else "The model found nothing to decide on.",
             bool(self._undo),
             bool(self._redo),
+            not_found=tuple(segment.label for segment in result.segments if segment.voxels == 0),
         )
 
     def _republish(self) -> None:
-        if self._loaded is not None:
+        if self._loaded is not None and not self._withheld:
             self._publish(self._state_of(self._loaded, self.state.selected))
 
     def select(self, index: int, jump: bool = True) -> None:
@@ -223,13 +252,13 @@ class FindingsPresenter(Presenter[FindingsState]):
 
     def undo(self) -> None:
         """Record a decision that supersedes the last one."""
-        if self._undo:
+        if self._undo and not self._withheld:
             change = self._undo.pop()
             self._record(change, change.before, self._redo)
 
     def redo(self) -> None:
         """Record the decision again that was undone last."""
-        if self._redo:
+        if self._redo and not self._withheld:
             change = self._redo.pop()
             self._record(change, change.after, self._undo)
 
@@ -277,12 +306,14 @@ def _choice(result: ModelResult) -> ResultChoice:
     return ResultChoice(result.result_id, model_title(result), result.created_utc[:16].replace("T", " "))
 
 
-def _row(finding: Finding, loaded: _Loaded) -> FindingRow:
+def _row(finding: Finding, loaded: _Loaded, means: Mapping[int, float | None]) -> FindingRow:
     decision = loaded.decisions.get(finding.id)
+    # A component's mean isn't its segment's.
+    mean = means.get(finding.segment_value or 0) if finding.kind == "segment" else None
     return FindingRow(
         finding.id,
         finding.label,
-        finding_detail(finding),
+        finding_detail(finding, mean),
         decision.verdict.value if decision else "",
         decision.reason if decision else "",
         finding.segment_value,

@@ -14,13 +14,18 @@ _KEPT = 4
 
 @dataclass(frozen=True)
 class Notice:
-    """``level`` is info, done, caution or danger; ``details`` are further lines (skipped files)."""
+    """One notice.
+
+    ``level`` is info, done, caution or danger; ``details`` are further lines (skipped files); ``more`` is shown
+    when the reader asks for it.
+    """
 
     id: int
     level: str
     what: str
     remedy: str = ""
     details: tuple[str, ...] = ()
+    more: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,19 @@ class NoticesPresenter(Presenter[NoticesState]):
         super().__init__(NoticesState())
         self._ids = count(1)
 
-    def say(self, level: str, what: str, remedy: str = "", details: tuple[str, ...] = ()) -> int:
+    def say(
+        self, level: str, what: str, remedy: str = "", details: tuple[str, ...] = (), more: str = ""
+    ) -> int:
         """Add a notice and return its id; the same words again replace the earlier ones."""
-        notice = Notice(next(self._ids), level, what, remedy, details)
+        notice = Notice(next(self._ids), level, what, remedy, details, more)
         others = tuple(n for n in self.state.notices if n.what != what)
         self._publish(replace(self.state, notices=(*others, notice)[-_KEPT:]))
         return notice.id
+
+    def tell(self, level: str, text: str) -> int:
+        """Add a notice of which only the first sentence is shown; the rest follows on request."""
+        first, stop, rest = text.partition(". ")
+        return self.say(level, first + ("." if stop else ""), more=rest)
 
     def report(self, error: AppError) -> None:
         """Show an error of the engine; a cancellation isn't one."""

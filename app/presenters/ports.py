@@ -55,6 +55,17 @@ class ModelOffer:
 
 
 @dataclass(frozen=True)
+class Preferences:
+    """What the reader may change in the settings panel; an empty ``reader_name`` is the account's name."""
+
+    theme: str = "dark"
+    key_scheme: str = "default"
+    read_first: bool = False
+    corner_texts: bool = True
+    reader_name: str = ""
+
+
+@dataclass(frozen=True)
 class JobRow:
     """A job as the panels show it; ``state`` is that of ``core.jobs.transitions``."""
 
@@ -99,6 +110,7 @@ class AuditCheck:
     events: int
     ok: bool
     first_bad_seq: int | None = None
+    reason: str = ""
 
 
 class View(Protocol[StateT_contra]):
@@ -219,6 +231,18 @@ class ReviewEngine(Protocol):
     def verify_audit(self) -> AuditCheck:
         """Check the whole hash chain."""
 
+    def preferences(self) -> Preferences:
+        """Return the reader's settings."""
+
+    def save_preferences(self, changes: Mapping[str, Any]) -> Preferences:
+        """Change fields of the settings, keep them, and return all of them."""
+
+    def note_first_look(self, series_key: str) -> None:
+        """Record that a series is read while its results are hidden."""
+
+    def note_reveal(self, series_key: str, seconds: float) -> None:
+        """Record that the reader asked for the results, ``seconds`` after the first look."""
+
 
 class ReadingPort(Protocol):
     """The centre of the window, as the session drives it."""
@@ -259,6 +283,9 @@ class ReadingPort(Protocol):
 
     def set_segment_visible(self, value: int, visible: bool) -> None:
         """Show or hide one segment."""
+
+    def show_ai(self) -> None:
+        """Show what models produced."""
 
     def set_heat_style(self, opacity: float, threshold: float) -> None:
         """Set how the heat map is drawn, both 0…1."""

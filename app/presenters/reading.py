@@ -163,6 +163,10 @@ class ReadingPresenter(ReadingNavigation):
         """Hide or show everything that models produced."""
         self._change(ai_hidden=not self._intent.ai_hidden)
 
+    def show_ai(self) -> None:
+        """Show what models produced, if it was hidden."""
+        self._change(ai_hidden=False)
+
     def hold_overlays(self, hidden: bool) -> None:
         """Hide overlays while a key is held."""
         self._change(held=hidden)

@@ -167,7 +167,11 @@ class ReadingNavigation(ReadingFrame):
 
     def toggle_texts(self) -> None:
         """Hide or show the corner texts."""
-        self._change(texts=not self._intent.texts)
+        self.set_texts(not self._intent.texts)
+
+    def set_texts(self, shown: bool) -> None:
+        """Show the corner texts or not."""
+        self._change(texts=shown)
 
     def toggle_crosshair(self) -> None:
         """Give the left button to the crosshair, or back to the window."""

@@ -47,6 +47,7 @@ class SessionPresenter:
         self._generation = 0
         self._cancel = CancelToken()
         self.opened: Callable[[SeriesSummary], None] = lambda _: None
+        self.seen: Callable[[str], None] = lambda _: None
         self.arrived_elsewhere: Callable[[], None] = lambda: None
         self.undecided: Callable[[], None] = lambda: None
         panels.findings.result_shown = self._on_result_shown
@@ -95,6 +96,7 @@ class SessionPresenter:
         self._generation += 1
         self._summary = summary
         panels = self._panels
+        panels.findings.set_modality(summary.modality)
         panels.findings.clear("Looking for results…")
         panels.explanation.set_volume(None)
         panels.reading.begin_series(summary, self._generation)
@@ -113,6 +115,8 @@ class SessionPresenter:
     def _on_volume(self, volume: Volume) -> None:
         self._panels.status.end_task("load")
         self._panels.reading.show_volume(volume, self._generation)
+        if self._summary is not None:
+            self.seen(self._summary.key)
         self._panels.findings.redraw_overlays()
         self._panels.explanation.redraw_map()
         self._panels.models.set_volume(volume)

@@ -120,7 +120,8 @@ def lossy_badge(summary: SeriesSummary | None) -> Badge:
 def audit_badge(state: AuditState) -> Badge:
     """Return whether the audit trail is whole."""
     if state.check is None:
-        return Badge("audit –", explanation="The audit trail was not verified yet.")
+        words = "audit …" if state.verifying else "audit –"
+        return Badge(words, explanation="The audit trail was not verified yet.")
     if state.check.ok:
         return Badge("audit ✓", "verified", state.words)
     return Badge("audit ✗", "danger", state.words)

@@ -78,16 +78,23 @@ def volume_in_words(volume_ml: float) -> str:
     """Return a volume with a unit that suits it."""
     if volume_ml >= 1000:
         return f"{volume_ml / 1000:.2f} l"
-    return f"{volume_ml:.0f} ml" if volume_ml >= 10 else f"{volume_ml:.2f} ml"
+    return f"{volume_ml:.1f} ml" if volume_ml >= 1 else f"{volume_ml:.2f} ml"
 
 
-def finding_detail(finding: Finding) -> str:
-    """Return size and confidence of a finding."""
+def mean_in_words(mean: float, units: str) -> str:
+    """Return a mean value with its units, with a true minus sign."""
+    return f"mean {mean:.0f} {units}".replace("-", "\N{MINUS SIGN}")
+
+
+def finding_detail(finding: Finding, mean_hu: float | None = None) -> str:
+    """Return size, mean (of CT, in Hounsfield units) and confidence of a finding."""
     parts = []
     if finding.diameter_mm is not None and finding.kind == "lesion":
         parts.append(f"{finding.diameter_mm:.1f} mm")
     if finding.volume_ml is not None:
         parts.append(volume_in_words(finding.volume_ml))
+    if mean_hu is not None:
+        parts.append(mean_in_words(mean_hu, "HU"))
     if finding.score is not None:
         parts.append(probability_in_words(finding.score))
     return " · ".join(parts)

@@ -23,12 +23,13 @@ from PySide6.QtWidgets import QApplication, QFileDialog, QMainWindow, QSplitter,
 from app.actions.action import Action, ActionRegistry
 from app.presenters.palette import PalettePresenter
 from app.views.theme import Theme
-from app.views.widgets.controls import column, panel
+from app.views.widgets.controls import ACTION_PROPERTY, column, panel
 from app.views.widgets.overlay import CheatSheet, PaletteOverlay
 from app.views.widgets.section import Accordion, Section
 
 _RIGHT_STRETCH = (1, 0, 0, 0)
 _COMPACT_BELOW = 1000
+JOBS_TAB, AUDIT_TAB, SETTINGS_TAB = range(3)
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Parts:
     right: tuple[QWidget, ...]
     jobs: QWidget
     audit: QWidget
+    settings: QWidget
 
 
 class MainWindow(QMainWindow):
@@ -65,6 +67,7 @@ class MainWindow(QMainWindow):
         self._parts = parts
         self._take_files = take_files
         self._painted = False
+        self._bound: list[QAction] = []
         self._dialog: QFileDialog | None = None
         self.on_close: Callable[[], None] = lambda: None
         self.hold_overlays: Callable[[bool], None] = lambda _: None
@@ -97,6 +100,7 @@ class MainWindow(QMainWindow):
         self.bottom_panel.tabBar().setDrawBase(False)
         self.bottom_panel.addTab(parts.jobs, "Jobs")
         self.bottom_panel.addTab(parts.audit, "Audit")
+        self.bottom_panel.addTab(parts.settings, "Settings")
         self.bottom_panel.hide()
         self.middle = _splitter(Qt.Orientation.Vertical, parts.reading, self.bottom_panel)
         self.middle.setSizes([2000, theme.size("bottom_panel")])
@@ -119,13 +123,24 @@ class MainWindow(QMainWindow):
         """Open the bottom panel on a tab, or close it when that tab is open."""
         if not self.bottom_panel.isHidden() and self.bottom_panel.currentIndex() == number:
             self.bottom_panel.hide()
-            return
+        else:
+            self.open_tab(number)
+
+    def open_tab(self, number: int) -> None:
+        """Open the bottom panel on a tab."""
         self.bottom_panel.setCurrentIndex(number)
         self.bottom_panel.show()
 
     def quit(self) -> None:
         """Close the window."""
         self.close()
+
+    def come_forward(self) -> None:
+        """Bring the window before the others, also when it was made small."""
+        self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
+        self.show()
+        self.raise_()
+        self.activateWindow()
 
     def toggle_full_screen(self) -> None:
         """Enter or leave full screen."""
@@ -144,6 +159,20 @@ class MainWindow(QMainWindow):
 
     # -- keys --------------------------------------------------------------------------------------
 
+    def rebind_keys(self) -> None:
+        """Take the registry's keys anew: the key scheme has changed."""
+        for bound in self._bound:
+            for widget in (self, self._parts.reading):
+                widget.removeAction(bound)
+            bound.deleteLater()
+        self._bound.clear()
+        self._bind_keys()
+        self.cheat_sheet.forget()
+        for widget in self.findChildren(QWidget):
+            action_id = widget.property(ACTION_PROPERTY)
+            if action_id:
+                widget.setToolTip(self._registry.tool_tip(action_id))
+
     def _bind_keys(self) -> None:
         for action in self._registry:
             keys = self._registry.keys_of(action.id)
@@ -152,6 +181,7 @@ class MainWindow(QMainWindow):
 
     def _bind(self, action: Action, keys: tuple[str, ...]) -> None:
         bound = QAction(action.title, self)
+        self._bound.append(bound)
         bound.setObjectName(action.id)
         bound.setShortcuts(_sequences(keys))
         bound.triggered.connect(lambda: self._registry.trigger(action.id))

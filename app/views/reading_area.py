@@ -11,7 +11,7 @@ from app.presenters.reading_state import LayoutState, Notice, SceneState, Slot, 
 from app.views.theme import Theme
 from app.views.viewport.menu import scene_menu, viewport_menu
 from app.views.viewport.slice_view import SliceView
-from app.views.viewport_text import draw_notice
+from app.views.viewport_text import draw_notice, overlay_color
 from app.views.volume3d.scene_view import SceneView
 
 #: A blinking heat map is shown and hidden for this long.
@@ -147,7 +147,9 @@ class NoticeView(QWidget):
             "danger": ("refusal", "danger"),
             "caution": ("info", "caution"),
         }.get(self._notice.tone, ("drop", "text_faint"))
-        pixmap = self._theme.pixmap(name, token, size, self.devicePixelRatioF())
+        # The picture's ground is dark in every theme.
+        color = overlay_color(self._theme, token).name()
+        pixmap = self._theme.pixmap(name, color, size, self.devicePixelRatioF())
         painter.drawPixmap(round(area.center().x() - size / 2), round(area.center().y() - size * 2.2), pixmap)
         draw_notice(painter, self._theme, self._notice, area)
         painter.end()

@@ -122,7 +122,10 @@ class Theme:
         return icon
 
     def pixmap(self, name: str, token: str = "text_dim", size: int = 0, scale: float = 1.0) -> QPixmap:
-        """Return one picture of an icon, ``size`` px wide, for a screen of ``scale`` device pixels per px."""
+        """Return one picture of an icon, ``size`` px wide, for a screen of ``scale`` device pixels per px.
+
+        ``token`` may also be a colour as ``"#rrggbb"``, for icons on surfaces that are alike in all themes.
+        """
         size = size or self.size("icon")
         key = (name, token, size, scale)
         if key not in self._pixmaps:
@@ -131,7 +134,8 @@ class Theme:
 
     def _render(self, name: str, token: str, size: int, scale: float) -> QPixmap:
         source = (self._folder / "icons" / f"{name}.svg").read_text("utf-8")
-        renderer = QSvgRenderer(QByteArray(source.replace("currentColor", self.color(token)).encode()))
+        color = token if _TOKEN.match(token) else self.color(token)
+        renderer = QSvgRenderer(QByteArray(source.replace("currentColor", color).encode()))
         pixels = round(size * scale)
         pixmap = QPixmap(QSize(pixels, pixels))
         pixmap.fill(Qt.GlobalColor.transparent)

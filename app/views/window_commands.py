@@ -14,9 +14,10 @@ from app.presenters.findings import FindingsPresenter
 from app.presenters.importing import ImportPresenter
 from app.presenters.notices import NoticesPresenter
 from app.presenters.palette import PalettePresenter
+from app.presenters.settings import SettingsPresenter
 from app.presenters.worklist import WorklistPresenter
 from app.views.findings.findings_panel import FindingsPanel
-from app.views.main_window import MainWindow
+from app.views.main_window import AUDIT_TAB, JOBS_TAB, SETTINGS_TAB, MainWindow
 from app.views.models.models_panel import ModelsPanel
 from app.views.theme import Theme
 from app.views.widgets.top_bar import TopBar
@@ -40,6 +41,7 @@ class Desk:
     audit: AuditPresenter
     notices: NoticesPresenter
     palette: PalettePresenter
+    settings: SettingsPresenter
 
 
 class WindowCommands:
@@ -72,8 +74,10 @@ class WindowCommands:
             "view.identity": self.toggle_identity,
             "panel.left": lambda: self.desk.window.toggle_panel(self.desk.window.left_panel),
             "panel.right": lambda: self.desk.window.toggle_panel(self.desk.window.right_panel),
-            "panel.jobs": lambda: self.desk.window.show_tab(0),
-            "panel.audit": lambda: self.desk.window.show_tab(1),
+            "panel.jobs": lambda: self.desk.window.show_tab(JOBS_TAB),
+            "panel.audit": lambda: self.desk.window.show_tab(AUDIT_TAB),
+            "panel.settings": lambda: self.desk.window.show_tab(SETTINGS_TAB),
+            "ai.read_first": self.toggle_read_first,
             "focus.worklist": self.focus_worklist,
             "focus.reading": self.leave,
             "focus.findings": self.focus_findings,
@@ -131,8 +135,22 @@ class WindowCommands:
 
     def toggle_theme(self) -> None:
         """Change between dark and light."""
-        self.theme = Theme.load("light" if self.theme.name == "dark" else "dark")
-        self.desk.window.apply_theme(self.theme)
+        self.desk.settings.change(theme="light" if self.theme.name == "dark" else "dark")
+
+    def use_theme(self, name: str) -> None:
+        """Draw everything with a theme."""
+        if name != self.theme.name:
+            self.theme = Theme.load(name)
+            self.desk.window.apply_theme(self.theme)
+
+    def open_audit(self) -> None:
+        """Show the audit trail; unlike its key, it never closes it."""
+        self.desk.window.open_tab(AUDIT_TAB)
+
+    def toggle_read_first(self) -> None:
+        """Hide the results of models until they are asked for, or no longer."""
+        settings = self.desk.settings
+        settings.change(read_first=not settings.state.chosen.read_first)
 
     def edit_finding(self) -> None:
         """Record that the finding needs editing and ask for the reason, without stopping anybody."""

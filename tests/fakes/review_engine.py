@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.presenters.ports import AuditCheck, AuditRow, ExportedRow, JobRow, ModelOffer, SliceSink
+from app.presenters.ports import AuditCheck, AuditRow, ExportedRow, JobRow, ModelOffer, Preferences, SliceSink
 from core.domain.coding import CodedConcept
 from core.domain.errors import AppError
 from core.domain.explanation import Explanation
@@ -133,6 +134,7 @@ class FakeReviewEngine:
         self.segment_names: tuple[str, ...] = ("left lung", "heart")
         self.check = AuditCheck(12, True)
         self.reader = "A. B."
+        self.chosen = Preferences()
         self.saved: list[tuple[str, str]] = []
 
     def _note(self, name: str, *arguments: Any) -> None:
@@ -242,6 +244,21 @@ class FakeReviewEngine:
         return [
             AuditRow(n, f"2026-01-02T03:04:{n:02d}", "Verdict", "done", "A. B.", "accept") for n in (2, 1)
         ]
+
+    def preferences(self) -> Preferences:
+        return self.chosen
+
+    def save_preferences(self, changes: Mapping[str, Any]) -> Preferences:
+        self._note("save_preferences", dict(changes))
+        self.chosen = replace(self.chosen, **changes)
+        self.reader = self.chosen.reader_name or "A. B."
+        return self.chosen
+
+    def note_first_look(self, series_key: str) -> None:
+        self._note("note_first_look", series_key)
+
+    def note_reveal(self, series_key: str, seconds: float) -> None:
+        self._note("note_reveal", series_key)
 
     def verify_audit(self) -> AuditCheck:
         self._note("verify_audit")

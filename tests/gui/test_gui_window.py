@@ -113,7 +113,7 @@ def test_edit_asks_for_the_reason_without_a_dialog(
     press(reading, Qt.Key.Key_H)
     assert reading.findings_panel.reason.hasFocus()
     assert QApplication.activeModalWidget() is None
-    wait_until(lambda: len(engine.recorded) == 1, "the verdict")
+    wait_until(lambda: reading.findings.state.rows[0].verdict == "edit", "the verdict")
     QTest.keyClicks(reading.findings_panel.reason, "border y n")
     press(reading, Qt.Key.Key_Return)
     wait_until(lambda: len(engine.recorded) == 2, "the reason")

@@ -10,7 +10,7 @@ from app.actions.action import ActionRegistry
 from app.presenters.audit import AuditPresenter, AuditState
 from app.presenters.ports import AuditRow
 from app.views.theme import Theme
-from app.views.widgets.controls import IconPushButton, Label, column, row
+from app.views.widgets.controls import IconPushButton, Label, column, follow_keys, row
 
 Index = QModelIndex | QPersistentModelIndex
 _COLUMNS = ("No.", "Time (UTC)", "Event", "Outcome", "Who", "Detail")
@@ -74,7 +74,7 @@ class AuditPanel(QWidget):
             self.table.setColumnWidth(place, width)
         self._words = Label("", "dim")
         self.verify = IconPushButton(theme, "audit", "Verify")
-        self.verify.setToolTip(registry.tool_tip("audit.verify"))
+        follow_keys(self.verify, registry, "audit.verify")
         self.verify.clicked.connect(lambda: registry.trigger("audit.verify"))
         self.setLayout(
             column(self.table, row(self._words, 1, self.verify, gap=8), gap=8, margins=(12, 8, 12, 8))

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QComboBox, QGridLayout, QProgressBar, QSlider, QWi
 from app.actions.action import ActionRegistry
 from app.presenters.explanation import METHOD_TITLES, ExplanationPresenter, ExplanationState
 from app.views.theme import Theme
-from app.views.widgets.controls import ElidedCombo, IconPushButton, Label, column
+from app.views.widgets.controls import ElidedCombo, IconPushButton, Label, column, follow_keys
 from app.views.widgets.section import Section
 
 
@@ -26,11 +26,11 @@ class ExplanationPanel(QWidget):
             lambda i: presenter.choose(class_label=self.class_label.itemData(i))
         )
         self.ask = IconPushButton(theme, "why", "Why?")
-        self.ask.setToolTip(registry.tool_tip("why.toggle"))
+        follow_keys(self.ask, registry, "why.toggle")
         self.ask.clicked.connect(lambda: registry.trigger("why.toggle"))
         self.blink = IconPushButton(theme, "blink", "Blink")
         self.blink.setCheckable(True)
-        self.blink.setToolTip(registry.tool_tip("why.blink"))
+        follow_keys(self.blink, registry, "why.blink")
         self.blink.clicked.connect(lambda: registry.trigger("why.blink"))
         self.opacity = _slider("Opacity of the heat map")
         self.opacity.valueChanged.connect(lambda value: presenter.set_style(opacity=value / 100))

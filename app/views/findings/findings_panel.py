@@ -18,6 +18,7 @@ from app.views.widgets.controls import (
     Label,
     action_button,
     column,
+    follow_keys,
     row,
 )
 from app.views.widgets.section import Section
@@ -40,7 +41,7 @@ class FindingsPanel(QWidget):
         self.buttons = {name: self._verdict_button(theme, registry, name) for name in VERDICTS}
         self.reason = QLineEdit()
         self.reason.setPlaceholderText("Reason (optional), Enter keeps it")
-        self.reason.setToolTip(registry.tool_tip("finding.reason"))
+        follow_keys(self.reason, registry, "finding.reason")
         self.reason.setMaxLength(400)
         self.reason.returnPressed.connect(self._on_reason)
         self._strip = QWidget()
@@ -52,12 +53,18 @@ class FindingsPanel(QWidget):
         top.setLayout(column(self.results, self._checks, gap=4, margins=(12, 8, 12, 8)))
         self._top = top
         empty = QWidget()
-        empty.setLayout(column(self._message, 1, margins=(16, 16, 16, 16)))
+        self.show_ai = IconPushButton(theme, "eye", "Show AI")
+        follow_keys(self.show_ai, registry, "ai.toggle")
+        self.show_ai.clicked.connect(lambda: registry.trigger("ai.toggle"))
+        empty.setLayout(column(self._message, row(self.show_ai, 1), 1, gap=12, margins=(16, 16, 16, 16)))
         self._stack = QStackedWidget()
         self._stack.addWidget(self.list)
         self._stack.addWidget(empty)
+        self._not_found = Label("", "faint", wrap=True)
+        self._not_found.setToolTip("The model looked for these and found no voxel of them")
+        self._not_found.setContentsMargins(12, 4, 12, 4)
         body = QWidget()
-        layout = column(top, self._stack, self._strip, gap=0)
+        layout = column(top, self._stack, self._not_found, self._strip, gap=0)
         layout.setStretch(1, 1)
         body.setLayout(layout)
         steps = [action_button(theme, registry, name) for name in ("finding.previous", "finding.next")]
@@ -75,7 +82,7 @@ class FindingsPanel(QWidget):
         button.setCheckable(True)
         button.setProperty("verdict", verdict)
         button.setProperty("compact", "true")
-        button.setToolTip(registry.tool_tip(f"finding.{verdict}"))
+        follow_keys(button, registry, f"finding.{verdict}")
         button.clicked.connect(lambda: self._on_verdict(registry, verdict))
         return button
 
@@ -102,6 +109,9 @@ class FindingsPanel(QWidget):
         self.list.show_rows(state.rows, state.selected)
         self._stack.setCurrentIndex(0 if state.rows else 1)
         self._message.setText(state.message)
+        self.show_ai.setVisible(state.withheld)
+        self._not_found.setVisible(bool(state.not_found))
+        self._not_found.setText(f"Not found: {', '.join(state.not_found)}")
         current = state.current
         self._strip.setVisible(current is not None)
         for verdict, button in self.buttons.items():
@@ -137,7 +147,7 @@ class ExportLine(QWidget):
         super().__init__()
         self._chips = {kind: self._chip(presenter, kind) for kind in KINDS}
         self.button = IconPushButton(theme, "export", "Export")
-        self.button.setToolTip(registry.tool_tip("result.export"))
+        follow_keys(self.button, registry, "result.export")
         self.button.clicked.connect(lambda: registry.trigger("result.export"))
         folder = IconButton(theme, "folder", "Choose the folder for exports")
         folder.clicked.connect(choose_folder)

@@ -24,6 +24,8 @@ from PySide6.QtWidgets import (
 from app.actions.action import ActionRegistry
 from app.views.theme import Theme
 
+ACTION_PROPERTY = "actionId"
+
 
 class IconButton(QToolButton):
     """A flat button with an icon; ``set_theme`` tints it anew."""
@@ -71,10 +73,17 @@ class IconPushButton(QPushButton):
         self.setIcon(theme.icon(self._icon_name, self._token))
 
 
+def follow_keys(widget: QWidget, registry: ActionRegistry, action_id: str) -> None:
+    """Let a widget's tool tip name an action and its key, also after the key scheme changes."""
+    widget.setProperty(ACTION_PROPERTY, action_id)
+    widget.setToolTip(registry.tool_tip(action_id))
+
+
 def action_button(theme: Theme, registry: ActionRegistry, action_id: str, icon: str = "") -> IconButton:
     """Return a button that runs an action; its tool tip names the key."""
     action = registry.get(action_id)
     button = IconButton(theme, icon or action.icon, registry.tool_tip(action_id))
+    follow_keys(button, registry, action_id)
     button.clicked.connect(lambda: registry.trigger(action_id))
     return button
 
@@ -91,6 +100,22 @@ class Label(QLabel):
         if wrap:
             self.setWordWrap(True)
             self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+
+    def set_role(self, role: str) -> None:
+        """Change the role and draw accordingly."""
+        if self.property("role") != role:
+            self.setProperty("role", role)
+            repolish(self)
+
+
+class BadgeButton(QToolButton):
+    """A label that can be pressed, with the roles of a label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setProperty("compact", "true")
 
     def set_role(self, role: str) -> None:
         """Change the role and draw accordingly."""

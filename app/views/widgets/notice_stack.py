@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from app.presenters.notices import Notice, NoticesPresenter, NoticesState
 from app.views.theme import Theme
@@ -24,6 +24,7 @@ class NoticeStack(QWidget):
         super().__init__()
         self._presenter = presenter
         self._theme = theme
+        self._unfolded: set[int] = set()
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(8, 8, 8, 8)
         self._layout.setSpacing(8)
@@ -52,9 +53,25 @@ class NoticeStack(QWidget):
             words.addWidget(Label(notice.remedy, "dim", wrap=True))
         for line in notice.details:
             words.addWidget(Label(line, "faint", wrap=True))
+        if notice.more:
+            words.addWidget(self._more(notice))
         icon_column = column(icon, 1, margins=(0, 4, 0, 0))
         layout = row(icon_column, words, column(dismiss, 1, gap=0), gap=8, margins=(8, 4, 4, 4))
         layout.setStretch(1, 1)
         frame = panel("notice", layout)
         frame.setProperty("level", notice.level)
         return frame
+
+    def _more(self, notice: Notice) -> QWidget:
+        if notice.id in self._unfolded:
+            return Label(notice.more, "dim", wrap=True)
+        button = QPushButton("More")
+        button.setProperty("role", "link")
+        button.setToolTip("Show the whole notice")
+        button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        button.clicked.connect(lambda: self._unfold(notice.id))
+        return button
+
+    def _unfold(self, notice_id: int) -> None:
+        self._unfolded.add(notice_id)
+        self.show_state(self._presenter.state)

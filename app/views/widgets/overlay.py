@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 
 from app.actions.action import ActionRegistry
 from app.presenters.palette import Command, PalettePresenter, PaletteState
-from app.views.widgets.controls import Label, column, panel, row
+from app.views.widgets.controls import Label, clear_layout, column, panel, row
 
 _PALETTE_WIDTH = 560
 _ROW_HEIGHT = 32
@@ -147,6 +147,11 @@ class CheatSheet(QFrame):
         self.show()
         self.raise_()
         self.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+    def forget(self) -> None:
+        """Write the sheet anew when it is next shown."""
+        self.hide()
+        clear_layout(self._layout)
 
     def close_sheet(self) -> None:
         """Hide the sheet and give the focus back."""

@@ -9,15 +9,23 @@ from PySide6.QtWidgets import QFrame, QProgressBar
 
 from app.presenters.status import DISCLAIMER, Badge, StatusState
 from app.views.theme import Theme
-from app.views.widgets.controls import ElidedLabel, IconButton, Label, row
+from app.views.widgets.controls import BadgeButton, ElidedLabel, IconButton, Label, row
 
 _ROLES = {"none": "dim", "verified": "verified", "caution": "caution", "danger": "danger"}
 
 
 class StatusBar(QFrame):
-    """28 px; ``cancel`` is called with what is to be cancelled (``import``, ``load``, ``job``)."""
+    """28 px; ``cancel`` is called with what is to be cancelled (``import``, ``load``, ``job``); a click on
+    the audit badge calls ``open_audit``.
+    """
 
-    def __init__(self, theme: Theme, cancel: Callable[[str], None], *buttons: IconButton) -> None:
+    def __init__(
+        self,
+        theme: Theme,
+        cancel: Callable[[str], None],
+        open_audit: Callable[[], None],
+        *buttons: IconButton,
+    ) -> None:
         super().__init__()
         self.setObjectName("statusBar")
         self.setFixedHeight(theme.size("status_bar"))
@@ -29,7 +37,9 @@ class StatusBar(QFrame):
         self._progress.setFixedWidth(120)
         self._stop = IconButton(theme, "close", "Cancel (Ctrl+.)", compact=True)
         self._stop.clicked.connect(lambda: cancel(self._cancels))
-        self._geometry, self._lossy, self._audit = Label(), Label(), Label()
+        self._geometry, self._lossy = Label(), Label()
+        self.audit = BadgeButton()
+        self.audit.clicked.connect(open_audit)
         self._device = Label("CPU", "dim")
         self._device.setToolTip("Models run on this device")
         disclaimer = Label(DISCLAIMER, "faint")
@@ -42,7 +52,7 @@ class StatusBar(QFrame):
             disclaimer,
             self._geometry,
             self._lossy,
-            self._audit,
+            self.audit,
             self._device,
             gap=12,
             margins=(12, 0, 12, 0),
@@ -65,13 +75,13 @@ class StatusBar(QFrame):
         for label, badge in (
             (self._geometry, state.geometry),
             (self._lossy, state.lossy),
-            (self._audit, state.audit),
+            (self.audit, state.audit),
         ):
             _draw(label, badge)
         self._device.setText(state.device)
 
 
-def _draw(label: Label, badge: Badge) -> None:
+def _draw(label: Label | BadgeButton, badge: Badge) -> None:
     label.setText(badge.text)
     label.setToolTip(badge.explanation)
     label.set_role(_ROLES[badge.level])

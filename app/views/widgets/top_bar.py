@@ -9,11 +9,11 @@ from PySide6.QtWidgets import QFrame, QLineEdit, QMenu, QToolButton
 from app.actions.action import ActionRegistry
 from app.presenters.wording import count_in_words
 from app.views.theme import Theme
-from app.views.widgets.controls import ElidedLabel, IconButton, Label, row
+from app.views.widgets.controls import ElidedLabel, IconButton, Label, action_button, follow_keys, row
 
 _MENU = (
     ("file.open", "file.folder", "file.sample"),
-    ("panel.left", "panel.right", "panel.jobs", "panel.audit"),
+    ("panel.left", "panel.right", "panel.jobs", "panel.audit", "panel.settings"),
     ("view.theme", "view.identity", "view.full_screen"),
     ("palette.open", "help.keys"),
     ("app.quit",),
@@ -37,7 +37,7 @@ class TopBar(QFrame):
         menu_button.setMenu(self._menu)
         self.search = QLineEdit()
         self.search.setPlaceholderText("Search patients, studies, series…")
-        self.search.setToolTip(registry.tool_tip("search.focus"))
+        follow_keys(self.search, registry, "search.focus")
         self.search.setClearButtonEnabled(True)
         self.search.setMaximumWidth(480)
         self.search.textChanged.connect(search)
@@ -47,15 +47,14 @@ class TopBar(QFrame):
         self._waiting.setToolTip("Results without a verdict, go to the findings (D)")
         self._waiting.clicked.connect(lambda: registry.trigger("focus.findings"))
         self._reader = Label("", "dim")
-        settings = IconButton(theme, "command", registry.tool_tip("palette.open"))
-        settings.clicked.connect(lambda: registry.trigger("palette.open"))
+        buttons = [action_button(theme, registry, name) for name in ("palette.open", "panel.settings")]
         layout = row(
             menu_button,
             Label("Overread", "brand"),
             self.search,
             self._study,
             self._waiting,
-            settings,
+            *buttons,
             self._reader,
             gap=12,
             margins=(8, 0, 12, 0),

@@ -33,7 +33,7 @@ def findings(engine: FakeReviewEngine, reading: MagicMock) -> FindingsPresenter:
 
 def test_a_result_shows_its_findings_with_units_and_words(findings: FindingsPresenter) -> None:
     row = findings.state.rows[0]
-    assert (row.label, row.detail) == ("left lung", "20 ml · very likely, 0.86")
+    assert (row.label, row.detail) == ("left lung", "20.0 ml · very likely, 0.86")
     assert row.color_rgb == (86, 180, 233)
     assert findings.state.model == "Thorax organs 1.0.0"
     assert findings.state.undecided == 2
