@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import gc
 
-_YOUNG = 10_000
+_YOUNG = 2_000
 """New objects before the youngest are looked at; Python's own 700 is for programs that hold little."""
 
 
 def calm() -> None:
     """Look at young objects less often. Called before the libraries are loaded."""
-    gc.set_threshold(_YOUNG, 10, 10)
+    gc.set_threshold(_YOUNG, 10, 20)
 
 
 def set_aside() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
 
 import psutil
 
@@ -30,9 +32,18 @@ def die_with_parent(parent_pid: int) -> None:
 
 
 def yield_to_others(niceness: int) -> None:
-    """Lower our priority by ``niceness`` (POSIX; the launcher does it on Windows)."""
-    if niceness > 0 and sys.platform != "win32":
-        os.nice(niceness)
+    """Lower our priority by ``niceness`` (POSIX; the launcher does it on Windows).
+
+    Where Linux groups processes by session, niceness counts only among the processes of one session, and a
+    worker leads a session of its own: its group must be nice too, or it takes as much as the window's group.
+    Source: sched(7), the autogroup feature.
+    """
+    if niceness <= 0 or sys.platform == "win32":
+        return
+    os.nice(niceness)
+    if sys.platform == "linux" and os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):  # kernels without groups, containers with a read-only /proc
+            Path("/proc/self/autogroup").write_text(str(niceness), "ascii")
 
 
 def thread_count() -> int:

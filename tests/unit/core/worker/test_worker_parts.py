@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +137,24 @@ def test_an_outcome_is_plain_json() -> None:
 
 def test_making_a_dispatcher_loads_nothing() -> None:
     assert Dispatcher()._cache is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="groups of sessions are Linux's")
+def test_a_worker_in_a_session_of_its_own_makes_its_group_nice_too() -> None:
+    group = Path("/proc/self/autogroup")
+    try:
+        before = group.read_text("ascii")
+    except OSError:
+        pytest.skip("the kernel doesn't group processes by session")
+    program = (
+        "from core.worker.lifeline import yield_to_others; import os\n"
+        "yield_to_others(5); print(os.nice(0), open('/proc/self/autogroup').read())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, start_new_session=True
+    )
+    own, told = done.stdout.split(maxsplit=1)
+    assert int(own) >= 5
+    if told.strip():  # empty where the kernel has the file but not the groups
+        assert told.split()[-2:] == ["nice", "5"]
+    assert group.read_text("ascii") == before
