@@ -11,8 +11,19 @@ from core.jobs.shared_arrays import MEMORY_FOLDER
 
 
 def own_children() -> list[psutil.Process]:
-    """Child processes but for the screen (Xvfb) that the GUI tests of the same process share."""
-    return [p for p in psutil.Process().children(recursive=True) if p.name() not in ("Xvfb", "openbox")]
+    """Child processes but for those that live as long as this one by design.
+
+    These are the screen (Xvfb) that GUI tests share, and decoders, which wait for the next frame.
+    """
+    return [p for p in psutil.Process().children(recursive=True) if not _is_kept(p)]
+
+
+def _is_kept(process: psutil.Process) -> bool:
+    try:
+        command = process.cmdline()
+    except psutil.NoSuchProcess:
+        return True
+    return process.name() in ("Xvfb", "openbox") or "core.dicom.decoder_process" in command
 
 
 def own_blocks() -> set[Path]:
