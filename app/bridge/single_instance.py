@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QDir, QLockFile, QObject, Qt
+from PySide6.QtCore import QDir, QLockFile, QObject
 from PySide6.QtNetwork import QLocalServer, QLocalSocket
 
 _CONNECT_MS = 500
@@ -63,6 +63,7 @@ class SingleInstance(QObject):
         self._lock = QLockFile(str(Path(QDir.tempPath()) / f"{self.name}.lock"))
         # Only the owner's death makes a lock stale: a window may stay open for weeks.
         self._lock.setStaleLockTime(0)
+        self._sockets: list[QLocalSocket] = []
         self._server = QLocalServer(self)
         self._server.setSocketOptions(QLocalServer.SocketOption.UserAccessOption)
         self._server.newConnection.connect(self._on_connection)
@@ -102,24 +103,29 @@ class SingleInstance(QObject):
         return answered
 
     def _on_connection(self) -> None:
-        socket = self._server.nextPendingConnection()
-        socket.setReadBufferSize(_LIMIT)
-        socket.disconnected.connect(socket.deleteLater)
-        socket.readyRead.connect(lambda: self._on_ready(socket), Qt.ConnectionType.QueuedConnection)
-        if socket.canReadLine():
-            self._on_ready(socket)
+        while (socket := self._server.nextPendingConnection()) is not None:
+            socket.setReadBufferSize(_LIMIT)
+            self._sockets.append(socket)
+            socket.readyRead.connect(self._read)
+            socket.disconnected.connect(self._forget)
+        self._read()
 
-    def _on_ready(self, socket: QLocalSocket) -> None:
-        if not socket.canReadLine():
-            return
-        try:
-            request = Request.decoded(bytes(socket.readLine().data()))
-        except ValueError:
-            socket.abort()
-            return
-        socket.write(_DONE)
-        socket.flush()
-        self.received(request)
+    def _read(self) -> None:
+        for socket in [s for s in self._sockets if s.canReadLine()]:
+            try:
+                request = Request.decoded(bytes(socket.readLine().data()))
+            except ValueError:
+                socket.disconnectFromServer()
+                continue
+            socket.write(_DONE)
+            socket.flush()
+            self.received(request)
+
+    def _forget(self) -> None:
+        gone = [s for s in self._sockets if s.state() is QLocalSocket.LocalSocketState.UnconnectedState]
+        self._sockets = [socket for socket in self._sockets if socket not in gone]
+        for socket in gone:
+            socket.deleteLater()
 
 
 def server_name(home: Path) -> str:
