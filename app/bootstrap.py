@@ -187,7 +187,7 @@ class Application(QObject):
         self.reading_area = ReadingArea(self.reading, theme)
         self.jobs_panel = JobsPanel(self.jobs, theme)
         self.audit_panel = AuditPanel(self.audit, theme, registry)
-        self.settings_panel = SettingsPanel(self.settings, theme, registry)
+        self.settings_panel = SettingsPanel(self.settings, registry)
 
     def _make_window(self, theme: Theme) -> None:
         parts = Parts(

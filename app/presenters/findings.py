@@ -10,6 +10,7 @@ from app.presenters.ports import Presenter, ReadingPort, ReviewEngine, Tasks
 from app.presenters.wording import finding_detail
 from core.domain.result import Decision, Finding, ModelResult, Verdict
 from core.domain.segmentation import Segmentation
+from core.render.palette import safe_colors
 
 WITHHELD = "Read first: what models found is hidden until you ask for it."
 
@@ -326,5 +327,5 @@ def _row(finding: Finding, loaded: _Loaded, means: Mapping[int, float | None]) -
 def _color(finding: Finding, segmentation: Segmentation | None) -> tuple[int, int, int] | None:
     if segmentation is None or finding.segment_value is None:
         return None
-    found = [s.color_rgb for s in segmentation.segments if s.value == finding.segment_value]
-    return found[0] if found else None
+    # The colours of the pictures, not those that the model's maker chose.
+    return safe_colors(segmentation.segments).get(finding.segment_value)

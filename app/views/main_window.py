@@ -101,6 +101,8 @@ class MainWindow(QMainWindow):
         self.bottom_panel.addTab(parts.jobs, "Jobs")
         self.bottom_panel.addTab(parts.audit, "Audit")
         self.bottom_panel.addTab(parts.settings, "Settings")
+        # The widest page must not push the panels at the sides together.
+        self.bottom_panel.setMinimumWidth(theme.size("panel_min"))
         self.bottom_panel.hide()
         self.middle = _splitter(Qt.Orientation.Vertical, parts.reading, self.bottom_panel)
         self.middle.setSizes([2000, theme.size("bottom_panel")])

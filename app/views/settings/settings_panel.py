@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLineEdit, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLineEdit, QScrollArea, QWidget
 
 from app.actions.action import ActionRegistry
 from app.presenters.settings import SettingsPresenter, SettingsState
-from app.views.theme import Theme
-from app.views.widgets.controls import ElidedCombo, IconPushButton, Label, column, follow_keys, row
+from app.views.widgets.controls import ElidedCombo, Label, column, follow_keys, panel, row
 
-_FIELD_WIDTH = 240
+_FIELD_WIDTH = 208
 _NAME_LENGTH = 100
 
 
 class SettingsPanel(QWidget):
     """Draws the settings and passes on what the reader changes."""
 
-    def __init__(self, presenter: SettingsPresenter, theme: Theme, registry: ActionRegistry) -> None:
+    def __init__(self, presenter: SettingsPresenter, registry: ActionRegistry) -> None:
         super().__init__()
         self._presenter = presenter
         self.theme = _choice("Theme", lambda name: presenter.change(theme=name))
@@ -27,35 +26,36 @@ class SettingsPanel(QWidget):
         self.reader.setMaxLength(_NAME_LENGTH)
         self.reader.setFixedWidth(_FIELD_WIDTH)
         self.reader.setAccessibleName("Reader's name")
-        self.reader.setPlaceholderText("Name of this computer's account")
+        self.reader.setPlaceholderText("Name of the account")
         self.reader.setToolTip("Stands beside your verdicts and in the audit trail from now on")
         self.reader.editingFinished.connect(lambda: presenter.change(reader_name=self.reader.text().strip()))
-        self.read_first = QCheckBox("Read first: hide what models found until I ask for it")
+        self.read_first = QCheckBox("Read first: hide AI until I ask")
         self.read_first.setToolTip(
-            "When a series was first seen and when its results were asked for goes to the audit trail"
+            "What models found stays hidden, series by series, until you press the key or “Show AI”.\n"
+            "When a series was first seen, and when you asked, goes to the audit trail."
         )
         self.read_first.clicked.connect(lambda on: presenter.change(read_first=on))
         self.texts = QCheckBox("Corner texts on the pictures")
         self.texts.clicked.connect(lambda on: presenter.change(corner_texts=on))
         follow_keys(self.texts, registry, "view.text")
-        show_keys = IconPushButton(theme, "keyboard", "Show the keys")
-        follow_keys(show_keys, registry, "help.keys")
-        show_keys.clicked.connect(lambda: registry.trigger("help.keys"))
         grid = QGridLayout()
         grid.setHorizontalSpacing(16)
         grid.setVerticalSpacing(8)
-        keys = QWidget()
-        keys.setLayout(row(self.keys, show_keys))
         fields: tuple[tuple[str, QWidget], ...] = (
             ("Theme", self.theme),
-            ("Keys", keys),
+            ("Keys", self.keys),
             ("Reader", self.reader),
         )
         for line, (name, field) in enumerate(fields):
             grid.addWidget(Label(name, "dim"), line, 0)
             grid.addWidget(field, line, 1)
         checks = column(self.read_first, self.texts, 1, gap=8)
-        self.setLayout(column(row(grid, checks, 1, gap=32), 1, margins=(12, 12, 12, 8)))
+        body = panel("plain", column(row(grid, checks, 1, gap=24), 1, margins=(12, 12, 12, 8)))
+        # A narrow window scrolls the panel: it must not push the other panels aside.
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setWidget(body)
+        self.setLayout(column(scroll))
         presenter.attach(self)
 
     def show_state(self, state: SettingsState) -> None:

@@ -65,6 +65,11 @@ class SceneView(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.setAccessibleName("3-D viewport")
 
+    @property
+    def sharp(self) -> bool:
+        """Whether the picture on screen is the full one, not the coarse one of a movement."""
+        return self._image is not None and self._picture is not None and not self._picture.look.quick
+
     def shutdown(self) -> None:
         """End the render thread; the last picture stays."""
         self._rest.stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from app.presenters.notices import Notice, NoticesPresenter, NoticesState
 from app.views.theme import Theme
@@ -54,7 +54,7 @@ class NoticeStack(QWidget):
         for line in notice.details:
             words.addWidget(Label(line, "faint", wrap=True))
         if notice.more:
-            words.addWidget(self._more(notice))
+            words.addLayout(self._more(notice))
         icon_column = column(icon, 1, margins=(0, 4, 0, 0))
         layout = row(icon_column, words, column(dismiss, 1, gap=0), gap=8, margins=(8, 4, 4, 4))
         layout.setStretch(1, 1)
@@ -62,15 +62,15 @@ class NoticeStack(QWidget):
         frame.setProperty("level", notice.level)
         return frame
 
-    def _more(self, notice: Notice) -> QWidget:
+    def _more(self, notice: Notice) -> QHBoxLayout:
         if notice.id in self._unfolded:
-            return Label(notice.more, "dim", wrap=True)
+            return row(Label(notice.more, "dim", wrap=True))
         button = QPushButton("More")
         button.setProperty("role", "link")
         button.setToolTip("Show the whole notice")
-        button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         button.clicked.connect(lambda: self._unfold(notice.id))
-        return button
+        # The stretch keeps the button from setting the width of the words.
+        return row(button, 1)
 
     def _unfold(self, notice_id: int) -> None:
         self._unfolded.add(notice_id)

@@ -1,0 +1,210 @@
+"""Takes the pictures of the documentation from the real window: ``python docs/make_screenshots.py``.
+
+Needs a display (``xvfb-run -s "-screen 0 1920x1200x24" python docs/make_screenshots.py`` where there is none). It works
+in a data folder of its own, with synthetic studies and the models that ship; nobody's data is touched or shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PIL import Image
+from PySide6.QtCore import QBuffer, QIODevice
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
+
+from app.bootstrap import Application, Start
+from app.presenters.reading_state import Slot
+from app.views.volume3d.scene_view import SceneView
+from core.services.engine import open_engine
+from core.services.import_study import import_paths
+from core.services.make_phantom import make_phantom
+from core.services.manage_models import add_model
+from core.services.preferences import change_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZE = (1600, 1000)
+MOST_BYTES = 400_000
+SEED = 7
+MODEL = "thorax-ct"
+SEGMENT = "Liver"
+STUDIES = (
+    ("ct-thorax", {"patient_name": "Phantom^Thorax", "patient_id": "PH-001"}),
+    ("mr-brain", {"patient_name": "Phantom^Brain", "patient_id": "PH-002"}),
+    ("cxr", {"patient_name": "Phantom^Chest", "patient_id": "PH-003"}),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepare a data folder, drive the window and save the pictures."""
+    parser = argparse.ArgumentParser(description="Take the pictures of the documentation.")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images", help="folder for the PNG files")
+    parser.add_argument("--bundle", type=Path, help="use this model instead of the one that ships")
+    parser.add_argument("--theme", choices=("dark", "light"), default="dark")
+    asked = parser.parse_args(arguments)
+    # The key of the throw-away folder must not enter the reader's keyring.
+    os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
+    asked.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="overread-pictures-") as folder:
+        home = Path(folder) / "home"
+        prepare(home, Path(folder) / "studies", asked.bundle, asked.theme)
+        qt = QApplication(["overread"])
+        photographer = Photographer(Application(qt, Start(home)), asked.out)
+        try:
+            photographer.take_all()
+        finally:
+            photographer.close()
+    return 0
+
+
+def prepare(home: Path, studies: Path, bundle: Path | None, theme: str) -> None:
+    """Fill a new data folder with synthetic studies."""
+    with open_engine(home, actor="A. Reader") as engine:
+        change_settings(engine, theme=theme, reader_name="A. Reader")
+        # A layout that was kept says that this is no first start, whose notices would stand in the pictures.
+        engine.save_settings(engine.settings.model_copy(update={"window_layout": "{}"}))
+        for kind, patient in STUDIES:
+            say(f"making {kind}")
+            make_phantom(kind, studies / kind, seed=SEED, **patient)
+            import_paths(engine, [studies / kind / "images"], mode="copy")
+        if bundle is not None:
+            add_model(engine, bundle)
+
+
+class Photographer:
+    """Drives a window as a reader does and saves what it shows."""
+
+    def __init__(self, application: Application, out: Path) -> None:
+        self._app = application
+        self._out = out
+        application.window.resize(*SIZE)
+        application.show()
+        application.window.move(0, 0)
+
+    def take_all(self) -> None:
+        """Take every picture, in the order of a reading."""
+        self._open()
+        self._save("worklist")
+        self._run()
+        self._app.registry.trigger("ai.fill")
+        self._save("mpr-segments")
+        self._app.registry.trigger("ai.fill")
+        self._decide()
+        self._save("findings")
+        self._app.reading.set_layout("2x2")
+        self._build_scene()
+        self._save("volume3d")
+        self._app.reading.set_layout("mpr")
+        self._ask_why()
+        self._save("heatmap")
+
+    def close(self) -> None:
+        """Close the window."""
+        self._app.window.close()
+        QTest.qWait(200)
+
+    def _open(self) -> None:
+        app = self._app
+        self._wait(lambda: app.worklist.state.loaded, "the worklist")
+        studies = [study for patient in app.worklist.state.patients for study in patient.studies]
+        keys = [series.key for study in studies for series in study.series]
+        found = [s for s in map(app.worklist.series, keys) if s is not None and s.modality == "CT"]
+        app.session.open_series(found[0])
+        self._wait(lambda: app.reading.volume is not None, "the volume")
+        self._wait(lambda: app.models.state.can_run, "the models")
+        app.reading.set_layout("mpr")
+        app.reading_area.setFocus()
+
+    def _run(self) -> None:
+        app = self._app
+        if MODEL not in {row.id for row in app.models.state.rows}:
+            raise SystemExit(
+                f"The model {MODEL} isn't in models/bundles and fits nothing; give it with --bundle."
+            )
+        app.models.run(MODEL)
+        self._wait(lambda: bool(app.findings.state.rows), "the findings", 900)
+        self._select(SEGMENT)
+
+    def _select(self, label: str) -> None:
+        rows = [row.label for row in self._app.findings.state.rows]
+        self._app.findings.select(rows.index(label) if label in rows else 0)
+
+    def _decide(self) -> None:
+        findings = self._app.findings
+        for verdict in ("accept", "accept", "edit", "unsure"):
+            before = findings.state.undecided
+            self._app.registry.trigger(f"finding.{verdict}")
+            self._wait(lambda before=before: findings.state.undecided < before, "the verdict")  # type: ignore[misc]
+            findings.step(1)
+        self._app.reading_area.setFocus()
+
+    def _build_scene(self) -> None:
+        scene = self._app.reading_area.viewport(Slot.SCENE)
+        if not isinstance(scene, SceneView):
+            raise SystemExit("There is no 3-D view.")
+        self._app.reading.want_scene()
+        self._wait(lambda: scene.sharp, "the 3-D view", 300)
+
+    def _ask_why(self) -> None:
+        why = self._app.explanation
+        self._select(SEGMENT)
+        self._wait(lambda: why.state.available, "the explanations")
+        if SEGMENT in why.state.classes:
+            why.choose(class_label=SEGMENT)
+        why.ask()
+        self._wait(lambda: why.state.shown, "the heat map", 900)
+
+    def _wait(self, condition: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
+        until = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > until:
+                told = [notice.what for notice in self._app.notices.state.notices]
+                raise SystemExit(f"Waited {seconds:.0f} s for {what}. The window says: {told}")
+            QTest.qWait(30)
+
+    def _save(self, name: str) -> None:
+        for notice in self._app.notices.state.notices:
+            self._app.notices.dismiss(notice.id)
+        QTest.qWait(400)
+        buffer = QBuffer()
+        buffer.open(QIODevice.OpenModeFlag.WriteOnly)
+        self._app.window.grab().save(buffer, "PNG")
+        path = self._out / f"{name}.png"
+        path.write_bytes(squeezed(bytes(buffer.data().data())))
+        say(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def squeezed(png: bytes) -> bytes:
+    """Return a picture with a palette that is as large as ``MOST_BYTES`` allows."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    if picture.size != SIZE:
+        # A screen with more than one device pixel per point.
+        picture = picture.resize(SIZE, Image.Resampling.LANCZOS)
+    encoded = b""
+    for colors in (256, 192, 128, 96, 64):
+        buffer = io.BytesIO()
+        # Without dithering: texts stay clean, and noise doesn't compress.
+        picture.quantize(colors, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+            buffer, "PNG", optimize=True
+        )
+        encoded = buffer.getvalue()
+        if len(encoded) <= MOST_BYTES:
+            break
+    return encoded
+
+
+def say(words: str) -> None:
+    """Tell what happens."""
+    sys.stdout.write(f"{words}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
