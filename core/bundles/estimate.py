@@ -67,7 +67,7 @@ def _measured(bundle: Bundle, folder: Path) -> float | None:
     for file in reversed(files):
         try:
             document = json.loads(file.read_bytes())
-            return float(document["seconds"][document["chosen"]])
+            return float(document["call_seconds"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None

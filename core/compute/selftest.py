@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from core.bundles.bundle import Bundle
+from core.compute.inference.gate import lowest_dice
 from core.compute.inference.loaded import ModelCache
-from core.compute.inference.probe import lowest_dice
 from core.compute.inference.reference import ReferenceCase, read_reference
 from core.compute.inference.run import run_bundle
 from core.domain.progress import CancelToken, Progress, no_progress

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from core.compute.inference.folding import folded
+from core.compute.inference.fused import RowWiseConcatenation, can_fuse, fused
 from core.domain.errors import EnvironmentFault, InputError
 from core.domain.progress import Cancelled, CancelToken
 
@@ -38,18 +39,18 @@ class Backend(Protocol):
 class TorchBackend:
     """A torch module.
 
-    ``torch`` is the module as it is; ``torch-folded`` has its batch normalisations folded in and its channels
-    last; ``torch-bf16`` and ``torch-fp16`` (CUDA) are that in lower precision.
+    ``torch`` is the module as it is. ``torch-folded`` has its batch normalisations folded in and its channels
+    last, ``torch-fused`` (CPU) has its convolutions fused too; ``torch-bf16`` and ``torch-fp16`` (CUDA) are
+    the fastest of these in lower precision.
     """
 
     def __init__(self, network: nn.Module, variant: str, device: str = "cpu", dims: int = 3) -> None:
         self.name = variant
         self.device = device
-        self.exact = variant in ("torch", "torch-folded")
+        self.exact = variant in ("torch", "torch-folded", "torch-fused")
         self._format = _memory_format(variant, dims)
         self._dtype = {"torch-bf16": torch.bfloat16, "torch-fp16": torch.float16}.get(variant, torch.float32)
-        own = network if variant == "torch" else folded(network)
-        placed = own.to(device=device, dtype=self._dtype)
+        placed = _rewritten(network, variant, device).to(device=device, dtype=self._dtype)
         self._network = placed.to(memory_format=self._format)  # type: ignore[call-overload]
 
     @torch.inference_mode()
@@ -57,7 +58,11 @@ class TorchBackend:
         """Run the module."""
         del cancel
         given = batch.to(device=self.device, dtype=self._dtype).contiguous(memory_format=self._format)
-        return _first(self._network(given)).float()
+        if self._format == torch.contiguous_format:
+            return _first(self._network(given)).float()
+        with RowWiseConcatenation():
+            answer = _first(self._network(given))
+        return answer.to(dtype=torch.float32, memory_format=torch.contiguous_format)
 
 
 class OnnxBackend:
@@ -144,6 +149,13 @@ def _memory_format(variant: str, dims: int) -> torch.memory_format:
     if variant == "torch":
         return torch.contiguous_format
     return torch.channels_last_3d if dims == 3 else torch.channels_last
+
+
+def _rewritten(network: nn.Module, variant: str, device: str) -> nn.Module:
+    if variant == "torch":
+        return network
+    fusible = device == "cpu" and can_fuse() and variant in ("torch-fused", "torch-bf16")
+    return fused(network) if fusible else folded(network)
 
 
 def _first(answer: Any) -> torch.Tensor:

@@ -16,6 +16,7 @@ from core.compute.inference.backends import (
     TorchBackend,
     cpu_has_bf16,
 )
+from core.compute.inference.fused import can_fuse
 from core.compute.inference.networks import load_network
 from core.domain.errors import InputError
 
@@ -67,19 +68,21 @@ class LoadedModel:
         return "torch" if self._has_network else "onnxruntime"
 
     def candidates(self) -> tuple[str, ...]:
-        """Names of the engines that could run here, the reference first."""
-        names = [self.exact_name()]
-        if self._has_network:
-            names.append("torch-folded")
-            if self.device == "cuda":
-                names += ["torch-bf16", "torch-fp16"]
-            elif cpu_has_bf16():
-                names.append("torch-bf16")
-        if self._onnx is not None and self.device == "cpu":
-            names.append("onnxruntime")
-            if has_openvino():
-                names += ["openvino", "openvino-bf16"] if cpu_has_bf16() else ["openvino"]
-        return tuple(dict.fromkeys(names))
+        """Names of the engines that could run here, those that are mostly fastest first."""
+        if self.device == "cuda":
+            on_gpu = ("torch-fp16", "torch-bf16", "torch-folded", "torch")
+            return on_gpu if self._has_network else ("onnxruntime",)
+        low = cpu_has_bf16()
+        vino = self._onnx is not None and has_openvino()
+        possible = {
+            "openvino-bf16": vino and low,
+            "torch-bf16": self._has_network and low,
+            "openvino": vino,
+            "torch-fused": self._has_network and can_fuse(),
+            "torch-folded": self._has_network and not can_fuse(),
+            "onnxruntime": self._onnx is not None,
+        }
+        return tuple(name for name, there in possible.items() if there)
 
     def backend(self, name: str) -> Backend:
         """Return the engine of that name."""

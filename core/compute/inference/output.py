@@ -34,7 +34,7 @@ class InferenceOutput:
     fallbacks : tuple of str
         What could not be done as planned, in sentences.
     seconds : dict
-        load, preprocess, infer, postprocess, total.
+        load, choose_engine (0 when the choice is remembered), preprocess, infer, postprocess, total.
     peak_rss_mb : float
         Largest resident memory of this process so far.
     """

@@ -1,46 +1,65 @@
 """Which engine runs a model fastest on this machine, without changing its answers.
 
-Each candidate is timed on a window of the model's size. Engines that compute in lower precision must first
-give the same labels as the exact one on the bundle's reference input. The winner is remembered per model and
-machine.
+A reader waits for this once per model and computer, so it is a short race: engines start in the order in
+which they mostly finish, on a window of some 60³ voxels; what is clearly slower than the best so far leaves
+at once, and none starts after the time is up. Engines of lower precision must be worth it and must give the
+right labels on the bundle's reference input (see ``gate.py``). The winner is remembered.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import torch
 
+from core.bundles.manifest import Manifest
 from core.bundles.signing import sha256_hex
 from core.compute.inference.backends import Backend
-from core.compute.inference.classify import classify
+from core.compute.inference.gate import Gate
 from core.compute.inference.loaded import LoadedModel
-from core.compute.inference.prepare import prepare_image, prepare_volume
-from core.compute.inference.reference import ReferenceCase, read_reference
-from core.compute.inference.segment import segment
 from core.config.atomic import atomic_write_bytes
 from core.domain.errors import AppError
 from core.domain.progress import CancelToken
 
-LABEL_AGREEMENT = 0.999
-LABEL_DICE = 0.99
-PROBABILITY_TOLERANCE = 0.02
-_PROBE_WINDOW = (64, 64, 64)
-_PROBE_IMAGE = (224, 224)
+BUDGET_S = 5.0
+_GATE_S = 4.0
 _ROUNDS = 2
-_VERSION = 1
+_HOPELESS = 2.5
+_CLOSE = 1.5
+_WORTH = 1.15
+_RACE_VOXELS = 64**3
+_WHOLE_IMAGE_WINDOW = (64, 64, 64)
+_IMAGE = (224, 224)
+_VERSION = 2
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """The chosen engine, seconds per window of each, agreement of the inexact ones, and why others were
-    dropped.
+    """Outcome of a race.
+
+    Attributes
+    ----------
+    chosen : str
+        The engine to use.
+    seconds : dict
+        Engine → seconds for one call on the race's window; of those that left early, their first call.
+    agreement : dict
+        Engine of lower precision → how well it agreed on the reference input, 0…1.
+    refused : dict
+        Engine → why it was not considered.
+    key : str
+        Identifies model and machine.
+    call_seconds : float
+        Seconds for one call of the chosen engine on the model's own batch of windows.
+    took_s : float
+        Seconds that the choice took.
     """
 
     chosen: str
@@ -48,10 +67,15 @@ class ProbeResult:
     agreement: dict[str, float]
     refused: dict[str, str]
     key: str
+    call_seconds: float = 0.0
+    took_s: float = 0.0
 
 
 def choose_backend(
-    model: LoadedModel, cache_folder: Path | None = None, cancel: CancelToken | None = None
+    model: LoadedModel,
+    cache_folder: Path | None = None,
+    cancel: CancelToken | None = None,
+    on_race: Callable[[], None] | None = None,
 ) -> tuple[Backend, ProbeResult]:
     """Return the fastest admissible engine of ``model``, from the cache or by measuring.
 
@@ -59,105 +83,142 @@ def choose_backend(
     ----------
     cache_folder : pathlib.Path, optional
         Where results are kept between processes; without it they are measured once per process.
+    on_race : callable, optional
+        Called before engines are measured; not when the choice is remembered.
     """
     key = _key(model)
     name = f"{model.bundle.identity.sha256[:16]}-{key[:16]}.json"
     file = None if cache_folder is None else cache_folder / name
-    result = _cached(file, key, model) or _measure(model, key, cancel)
-    if file is not None and not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_bytes(file, json.dumps(asdict(result), indent=2).encode())
+    result = _cached(file, key, model)
+    if result is None:
+        if on_race is not None:
+            on_race()
+        result = _measured(model, key, cancel)
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write_bytes(file, json.dumps(asdict(result), indent=2).encode())
     backend = model.backend(result.chosen)
     model.keep_only(result.chosen)
     return backend, result
 
 
-def _measure(model: LoadedModel, key: str, cancel: CancelToken | None) -> ProbeResult:
-    seconds: dict[str, float] = {}
+def _measured(model: LoadedModel, key: str, cancel: CancelToken | None) -> ProbeResult:
+    started = time.perf_counter()
+    race = _Race(model, race_window(model.bundle.manifest), started + BUDGET_S, cancel)
+    race.run()
     agreement: dict[str, float] = {}
-    refused: dict[str, str] = {}
-    sample = _sample(model)
-    for name in model.candidates():
-        if cancel is not None:
-            cancel.raise_if_cancelled()
+    chosen = _winner(model, race, agreement, cancel)
+    call = _seconds_per_call(model, race, chosen, started + BUDGET_S)
+    took = time.perf_counter() - started
+    return ProbeResult(chosen, race.seconds, agreement, race.refused, key, call, took)
+
+
+@dataclass
+class _Race:
+    """Times engines on one window, interleaved, and lets the slow ones go."""
+
+    model: LoadedModel
+    window: tuple[int, ...]
+    deadline: float
+    cancel: CancelToken | None
+    seconds: dict[str, float] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Fill ``seconds`` and ``refused``."""
+        generator = torch.Generator().manual_seed(0)
+        channels = self.model.bundle.manifest.preprocessing.channels
+        sample = torch.rand((1, channels, *self.window), generator=generator)
+        for name in self.model.candidates():
+            if self.seconds and time.perf_counter() > self.deadline:
+                self.refused[name] = "not measured: the time for choosing was up"
+                continue
+            self._start(name, sample)
+        for _ in range(_ROUNDS):
+            for name in self._leaders():
+                if time.perf_counter() > self.deadline:
+                    return
+                self._time(name, sample)
+
+    def _start(self, name: str, sample: torch.Tensor) -> None:
+        """Build an engine and let it make its kernels; time it unless that call was hopelessly slow."""
+        if self.cancel is not None:
+            self.cancel.raise_if_cancelled()
+        best = min(self.seconds.values(), default=math.inf)
         try:
-            seconds[name] = _timed(model.backend(name), sample)
+            first = _timed(self.model.backend(name), sample)
+            self.seconds[name] = first
+            if first < _HOPELESS * best:
+                self._time(name, sample)
         except (AppError, RuntimeError, MemoryError, ImportError) as error:
-            refused[name] = f"{type(error).__name__}: it could not run here"
-    for name in sorted(seconds, key=lambda candidate: seconds[candidate]):
-        if model.backend(name).exact:
-            return ProbeResult(name, seconds, agreement, refused, key)
-        passed, share = _passes_gate(model, name, cancel)
-        agreement[name] = share
-        if passed:
-            return ProbeResult(name, seconds, agreement, refused, key)
-        refused[name] = f"labels agree only to {share:.5f} with the exact engine"
-    return ProbeResult(model.exact_name(), seconds, agreement, refused, key)
+            self.seconds.pop(name, None)
+            self.refused[name] = f"{type(error).__name__}: it could not run here"
+
+    def _leaders(self) -> list[str]:
+        best = min(self.seconds.values(), default=math.inf)
+        return [name for name, seconds in self.seconds.items() if seconds <= _CLOSE * best]
+
+    def _time(self, name: str, sample: torch.Tensor) -> None:
+        self.seconds[name] = min(self.seconds[name], _timed(self.model.backend(name), sample))
 
 
-def _passes_gate(model: LoadedModel, name: str, cancel: CancelToken | None) -> tuple[bool, float]:
-    """Whether an engine answers the reference input as the exact one does, and how well it agrees (0…1)."""
-    if not model.bundle.has_reference:
-        return False, 0.0
-    case = read_reference(model.bundle)
-    if model.bundle.manifest.task != "segmentation":
-        return _gate_classes(model, name, case)
-    exact, other = (_labels(model, engine, case, cancel) for engine in (model.exact_name(), name))
-    share = float((exact == other).mean())
-    return share >= LABEL_AGREEMENT and lowest_dice(exact, other) >= LABEL_DICE, share
-
-
-def _gate_classes(model: LoadedModel, name: str, case: ReferenceCase) -> tuple[bool, float]:
-    image = prepare_image(case.volume, model.bundle.manifest)
-    exact, other = (
-        classify(image, model, model.backend(engine)).probabilities for engine in (model.exact_name(), name)
-    )
-    difference = float(np.abs(exact - other).max())
-    return difference <= PROBABILITY_TOLERANCE and exact.argmax() == other.argmax(), 1.0 - difference
-
-
-def _labels(
-    model: LoadedModel, engine: str, case: ReferenceCase, cancel: CancelToken | None
-) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    manifest = model.bundle.manifest
-    prepared = prepare_volume(case.volume, manifest, cancel)
-    return segment(prepared, manifest, model.backend(engine), manifest.inference, cancel=cancel).labels
-
-
-def lowest_dice(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the smallest Dice coefficient over all labels that occur in either map; 1 when none does."""
-    scores = [1.0]
-    for value in np.union1d(np.unique(first), np.unique(second)):
-        if value == 0:
+def _winner(model: LoadedModel, race: _Race, agreement: dict[str, float], cancel: CancelToken | None) -> str:
+    """Return the fastest engine that is exact, or worth it and right on the reference input."""
+    ranking = sorted(race.seconds, key=lambda name: race.seconds[name])
+    exact = [name for name in ranking if model.backend(name).exact]
+    gate = Gate(model, _GATE_S)
+    for name in ranking:
+        if name in exact:
+            return name
+        if exact and race.seconds[name] * _WORTH > race.seconds[exact[0]]:
+            race.refused[name] = "not faster enough than the exact engine"
             continue
-        a, b = first == value, second == value
-        scores.append(2.0 * int((a & b).sum()) / (int(a.sum()) + int(b.sum())))
-    return min(scores)
+        verdict = gate.judge(name, race.seconds[name] / math.prod(race.window), cancel)
+        agreement[name] = verdict.share
+        if not verdict.why:
+            return name
+        race.refused[name] = verdict.why
+    return model.exact_name()
 
 
-def _sample(model: LoadedModel) -> torch.Tensor:
-    """Noise of the size of one call: (batch, channels, window)."""
+def _seconds_per_call(model: LoadedModel, race: _Race, name: str, deadline: float) -> float:
+    """Measure one call on the model's own batch of windows; scale up from the race when time is short."""
     manifest = model.bundle.manifest
-    generator = torch.Generator().manual_seed(0)
-    channels = manifest.preprocessing.channels
+    size = _own_window(manifest)
+    batch = manifest.inference.batch if manifest.is_3d else 1
+    if name in race.seconds:
+        scaled = race.seconds[name] * batch * math.prod(size) / math.prod(race.window)
+        if (size == race.window and batch == 1) or time.perf_counter() + 2 * scaled > deadline:
+            return scaled
+    sample = torch.rand((batch, manifest.preprocessing.channels, *size))
+    return _timed(model.backend(name), sample)
+
+
+def race_window(manifest: Manifest) -> tuple[int, ...]:
+    """Return the model's window, halved along its longest axes until it has some 64³ voxels."""
+    size = list(_own_window(manifest))
+    step = manifest.inference.divisor if manifest.is_3d else 1
+    while math.prod(size) > _RACE_VOXELS:
+        axis = size.index(max(size))
+        half = -(-size[axis] // (2 * step)) * step
+        if half >= size[axis]:
+            break
+        size[axis] = half
+    return tuple(size)
+
+
+def _own_window(manifest: Manifest) -> tuple[int, ...]:
     if manifest.is_3d:
-        size: tuple[int, ...] = manifest.inference.patch_kji or _PROBE_WINDOW
-        batch = manifest.inference.batch
-    else:
-        size, batch = manifest.preprocessing.resize_hw or _PROBE_IMAGE, 1
-    return torch.rand((batch, channels, *size), generator=generator)
+        return manifest.inference.patch_kji or _WHOLE_IMAGE_WINDOW
+    return manifest.preprocessing.resize_hw or _IMAGE
 
 
 def _timed(backend: Backend, sample: torch.Tensor) -> float:
+    started = time.perf_counter()
     backend(sample)
-    best = float("inf")
-    for _ in range(_ROUNDS):
-        started = time.perf_counter()
-        backend(sample)
-        if backend.device == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - started)
-    return best
+    if backend.device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
 
 
 def _key(model: LoadedModel) -> str:
@@ -184,7 +245,7 @@ def _cached(file: Path | None, key: str, model: LoadedModel) -> ProbeResult | No
     except (OSError, ValueError, TypeError):
         file.unlink(missing_ok=True)
         return None
-    if result.key != key or result.chosen not in model.candidates():
+    if result.key != key or result.chosen not in (*model.candidates(), model.exact_name()):
         file.unlink(missing_ok=True)
         return None
     return result

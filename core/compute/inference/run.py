@@ -25,7 +25,8 @@ from core.domain.errors import EnvironmentFault, InputError
 from core.domain.progress import CancelToken, Progress, no_progress
 from core.domain.volume import Volume
 
-_LOADED, _PREPARED, _INFERRED = 0.08, 0.15, 0.97
+_CHOOSING, _LOADED, _PREPARED, _INFERRED = 0.02, 0.08, 0.15, 0.97
+CHOOSING = "Choosing the fastest engine (once per model and computer)"
 
 
 def run_bundle(
@@ -95,7 +96,8 @@ class _Job:
         self.bundle, self.volume, self.progress, self.cancel = bundle, volume, progress, cancel
         self.cache, self.probe_folder, self.forced = cache, probe_folder, backend
         self.fallbacks: list[str] = []
-        self.seconds = {"load": 0.0, "preprocess": 0.0, "infer": 0.0, "postprocess": 0.0}
+        phases = ("load", "choose_engine", "preprocess", "infer", "postprocess")
+        self.seconds = dict.fromkeys(phases, 0.0)
 
     def run(self, device: str) -> InferenceOutput:
         """Run on ``device``; on the CPU when its memory runs out."""
@@ -118,19 +120,31 @@ class _Job:
         self._report("Loading the model", 0.0)
         before = time.perf_counter()
         model = self.cache.get(self.bundle, device)
-        engine = self._engine(model)
         self.seconds["load"] += time.perf_counter() - before
+        engine = self._engine(model)
         self._report("Preparing the image", _LOADED)
         if self.bundle.manifest.task == "classification":
             return self._classify(model, engine)
         return self._segment(model, engine)
 
     def _engine(self, model: LoadedModel) -> Backend:
+        before = time.perf_counter()
+        phase = "load"
         if self.forced is not None:
-            return model.backend(model.exact_name() if self.forced == "exact" else self.forced)
-        if model.chosen is None:
-            model.chosen, _ = choose_backend(model, self.probe_folder, self.cancel)
-        return model.chosen
+            engine = model.backend(model.exact_name() if self.forced == "exact" else self.forced)
+        elif model.chosen is not None:
+            engine = model.chosen
+        else:
+
+            def racing() -> None:
+                nonlocal phase
+                phase = "choose_engine"
+                self._report(CHOOSING, _CHOOSING)
+
+            engine, _ = choose_backend(model, self.probe_folder, self.cancel, racing)
+            model.chosen = engine
+        self.seconds[phase] += time.perf_counter() - before
+        return engine
 
     def _classify(self, model: LoadedModel, engine: Backend) -> InferenceOutput:
         before = time.perf_counter()

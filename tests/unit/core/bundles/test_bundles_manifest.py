@@ -161,6 +161,6 @@ def test_windows_are_counted_for_the_time_estimate(tmp_path: Path) -> None:
     bundle = make_segmentation_bundle(tmp_path / "bundle")
     assert estimate_seconds(bundle, series(), tmp_path) is None
     name = f"{bundle.identity.sha256[:16]}-0.json"
-    (tmp_path / name).write_text(json.dumps({"chosen": "torch", "seconds": {"torch": 4.0}}))
+    (tmp_path / name).write_text(json.dumps({"chosen": "torch", "call_seconds": 4.0}))
     windows = count_windows((100, 128, 128), bundle.manifest.inference)
     assert estimate_seconds(bundle, series(), tmp_path) == pytest.approx(4.0 / 2 * windows)

@@ -148,7 +148,7 @@ def test_without_an_audit_record_nothing_is_added_or_removed(
 @pytest.mark.data
 @pytest.mark.slow
 def test_the_meshnet_network_reproduces_its_expected_label_map(engine: Engine) -> None:
-    from core.compute.inference.probe import lowest_dice
+    from core.compute.inference.gate import lowest_dice
     from core.formats.nifti import read_nifti
 
     added = add_model(engine, data_path("core/models/meshnet-brainchop/model5_gw_ae.onnx"))

@@ -61,7 +61,7 @@ def test_weights_equal_monais(size: tuple) -> None:
 
 @pytest.mark.parametrize("shape", [(40, 37, 50), (16, 16, 16), (9, 30, 20), (5, 6, 7)])
 @pytest.mark.parametrize("mode", ["gaussian", "constant"])
-@pytest.mark.parametrize("engine", ["torch", "torch-folded"])
+@pytest.mark.parametrize("engine", ["torch", "torch-folded", "torch-fused"])
 def test_output_equals_monai_on_the_same_windows(shape: tuple, mode: str, engine: str) -> None:
     network = unet()
     image = torch.rand((1, *shape), generator=torch.Generator().manual_seed(1))
