@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ _F_SETPIPE_SZ = 1031
 _PIPE_BYTES = 1 << 20
 _TIMED_OUT = 1
 """Exit status that the watchdog of ``decoder_process`` leaves."""
+_LEFT_AT_ONCE_S = 5.0
 
 
 def decoder_command() -> list[str]:
@@ -161,11 +163,12 @@ class DecoderPool:
             When no decoder can be started.
         """
         child, used = self._take()
+        asked_at = time.monotonic()
         try:
             try:
                 pixels = child.decode(coded, data)
-            except DecoderEnded as ended:
-                if not used or ended.status == _TIMED_OUT:
+            except DecoderEnded:
+                if not used or time.monotonic() - asked_at > _LEFT_AT_ONCE_S:
                     raise
                 # It may have left for lack of work just now: ask a fresh one, once.
                 child = DecoderChild()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
 
 from app.presenters.explanation import ExplanationPresenter
@@ -53,6 +54,17 @@ def test_slices_come_before_the_volume(desk: Desk) -> None:
     assert desk.models.state.can_run
     assert desk.status.state.geometry.level == "verified"
     assert desk.status.state.activity == ""
+
+
+def test_the_stack_for_arriving_slices_is_made_where_they_are_read(desk: Desk) -> None:
+    desk.open()
+    rooms = [call.args[4] for call in desk.reading.show_slice.call_args_list]
+    assert rooms
+    assert all(room is rooms[0] for room in rooms)
+    geometry, pixels = desk.reading.show_slice.call_args.args[2:4]
+    assert rooms[0].shape == geometry.shape_kji
+    assert rooms[0].dtype == pixels.dtype
+    assert (rooms[0] == np.iinfo(pixels.dtype).min).all()
 
 
 def test_what_answers_for_an_earlier_series_is_dropped(desk: Desk) -> None:
