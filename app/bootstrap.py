@@ -29,7 +29,7 @@ from app.bridge.gateway import EngineGateway
 from app.presenters.audit import AuditPresenter
 from app.presenters.explanation import ExplanationPresenter
 from app.presenters.exporting import ExportPresenter
-from app.presenters.findings import FindingsPresenter
+from app.presenters.findings import FindingsPresenter, FindingsState
 from app.presenters.importing import ImportPresenter
 from app.presenters.jobs import JobsPresenter
 from app.presenters.models import ModelsPresenter
@@ -232,6 +232,7 @@ class Application(QObject):
         self.jobs.finished = self.session.on_job_finished
         self.audit.attach(_Listener(self.status.set_audit))
         self.explanation.attach(_Listener(lambda state: self.export.set_has_map(state.has_map)))
+        self.findings.attach(_Listener(self._follow_finding))
         self.imports.imported = self._on_imported
         self.worklist.refreshed = self._on_listed
         self.session.opened = self._on_opened
@@ -343,6 +344,10 @@ class Application(QObject):
         if summary is not None:
             name = self.worklist.patient_name(summary.study_uid)
             self.top_bar.set_study(" · ".join(part for part in (name, summary.description) if part))
+
+    def _follow_finding(self, state: FindingsState) -> None:
+        if state.current is not None:
+            self.explanation.suggest(state.current.label)
 
     def _on_undecided(self) -> None:
         self.worklist.refresh_waiting()

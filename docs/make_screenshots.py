@@ -138,11 +138,13 @@ class Photographer:
 
     def _decide(self) -> None:
         findings = self._app.findings
-        for verdict in ("accept", "accept", "edit", "unsure"):
+        findings.select(0)
+        for verdict in ("accept", "accept", "unsure", "accept"):
             before = findings.state.undecided
             self._app.registry.trigger(f"finding.{verdict}")
             self._wait(lambda before=before: findings.state.undecided < before, "the verdict")  # type: ignore[misc]
             findings.step(1)
+        self._select(SEGMENT)
         self._app.reading_area.setFocus()
 
     def _build_scene(self) -> None:

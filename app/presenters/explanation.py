@@ -12,14 +12,6 @@ from core.domain.explanation import Explanation
 from core.domain.result import ModelResult
 from core.domain.volume import Volume
 
-METHOD_TITLES = {
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "layercam": "Layer-CAM",
-    "ig": "Integrated gradients",
-    "occlusion": "Occlusion",
-}
-
 
 @dataclass(frozen=True)
 class ExplanationState:
@@ -107,6 +99,13 @@ class ExplanationPresenter(Presenter[ExplanationState]):
         label = class_label or self.state.class_label
         self._publish(replace(self.state, method=method, class_label=label))
         self._show(self._maps.get((method, label)), self.state.shown)
+
+    def suggest(self, class_label: str) -> None:
+        """Take the class of the finding that the reader looks at, unless a map is on screen or on its way."""
+        state = self.state
+        busy = state.shown or state.job is not None or bool(self._job_id)
+        if not busy and class_label in state.classes and class_label != state.class_label:
+            self.choose(class_label=class_label)
 
     def ask(self) -> None:
         """Show the map of the chosen class, computing it if need be; a second time hides it."""

@@ -131,7 +131,12 @@ class MainWindow(QMainWindow):
     def open_tab(self, number: int) -> None:
         """Open the bottom panel on a tab."""
         self.bottom_panel.setCurrentIndex(number)
-        self.bottom_panel.show()
+        if self.bottom_panel.isHidden():
+            self.bottom_panel.show()
+            pictures, panel_height = self.middle.sizes()
+            missing = self._theme.size("bottom_panel") - panel_height
+            if missing > 0:
+                self.middle.setSizes([pictures - missing, panel_height + missing])
 
     def quit(self) -> None:
         """Close the window."""

@@ -17,11 +17,19 @@ _PLANAR = {"NM", "US", "OT", "XC", "ES", "OP", "SM", "GM"}
 _LONGEST_DESCRIPTION = 42
 _UNCALIBRATED = {"geometry.uncalibrated", "geometry.no_spacing"}
 _NO_POSITION = {"geometry.no_position", "dicom.mosaic"}
+METHOD_TITLES = {
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "layercam": "Layer-CAM",
+    "ig": "Integrated gradients",
+    "occlusion": "Occlusion",
+}
 _ISSUE_BADGES = {
     "dicom.incomplete_series": "incomplete",
     "dicom.mixed_patients": "mixed patients",
     "dicom.mosaic": "mosaic",
     "geometry.duplicate_position": "duplicate slices",
+    "geometry.frame_of_reference_varies": "frame UIDs vary",
     "geometry.gap": "gap",
     "geometry.irregular_spacing": "irregular spacing",
     "geometry.misaligned": "misaligned slices",
@@ -148,7 +156,8 @@ def is_flat(volume: Volume) -> bool:
 def heat_note(explanation: Explanation) -> str:
     """What stands beside a heat map: method, class, resolution and the outcome of the sanity check."""
     size = max(explanation.resolution_mm)
-    note = f"{explanation.method} · {explanation.class_label} · cells of {size:.0f} mm, not an outline"
+    method = METHOD_TITLES.get(explanation.method, explanation.method)
+    note = f"{method} · {explanation.class_label} · cells of {size:.0f} mm, not an outline"
     if explanation.sanity_passed is False:
         note += " · failed the randomisation check"
     return note

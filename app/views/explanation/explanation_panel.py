@@ -6,10 +6,11 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QComboBox, QGridLayout, QProgressBar, QSlider, QWidget
 
 from app.actions.action import ActionRegistry
-from app.presenters.explanation import METHOD_TITLES, ExplanationPresenter, ExplanationState
+from app.presenters.explanation import ExplanationPresenter, ExplanationState
 from app.views.theme import Theme
 from app.views.widgets.controls import ElidedCombo, IconPushButton, Label, column, follow_keys
 from app.views.widgets.section import Section
+from core.render.annotations import METHOD_TITLES
 
 
 class ExplanationPanel(QWidget):

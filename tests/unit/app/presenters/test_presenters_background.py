@@ -221,6 +221,7 @@ def test_numbers_have_units_and_words() -> None:
     assert date_in_words("soon") == ""
     assert volume_in_words(1234.0) == "1.23 l"
     assert volume_in_words(0.512) == "0.51 ml"
+    assert volume_in_words(694.52) == "694.5 ml"
     assert probability_in_words(0.86) == "very likely, 0.86"
     assert seconds_in_words(200) == "~3 min"
     assert seconds_in_words(None) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from unittest.mock import MagicMock
 
 import pytest
@@ -11,7 +12,14 @@ from app.presenters.notices import NoticesPresenter
 from app.presenters.reading import ReadingPresenter
 from core.domain.errors import EnvironmentFault
 from core.domain.result import Verdict
-from tests.fakes.review_engine import DeferredTasks, FakeReviewEngine, ImmediateTasks, result
+from core.render.palette import safe_colors
+from tests.fakes.review_engine import (
+    DeferredTasks,
+    FakeReviewEngine,
+    ImmediateTasks,
+    result,
+    segmentation,
+)
 
 
 @pytest.fixture
@@ -152,3 +160,28 @@ def test_no_results_say_the_next_step(engine: FakeReviewEngine) -> None:
     presenter.decide(Verdict.ACCEPT)
     presenter.undo()
     assert engine.recorded == []
+
+
+def test_means_are_shown_of_ct_only_and_with_a_true_minus(findings: FindingsPresenter) -> None:
+    assert "HU" not in findings.state.rows[0].detail
+    findings.set_modality("CT")
+    findings.set_results([result()])
+    assert findings.state.rows[0].detail == "20.0 ml · mean −800 HU · very likely, 0.86"
+
+
+def test_segments_without_a_voxel_are_said_as_not_found(findings: FindingsPresenter) -> None:
+    found = result()
+    airway = replace(found.segments[0], value=9, label="Airway", voxels=0, volume_ml=0.0, mean_hu=None)
+    findings.set_results([replace(found, segments=(*found.segments, airway))])
+    assert findings.state.not_found == ("Airway",)
+
+
+def test_a_check_that_does_not_apply_is_no_failure(findings: FindingsPresenter) -> None:
+    checks = {"laterality": "not applicable", "voxels": "ok", "centroids": "off by 9 mm"}
+    findings.set_results([replace(result(), checks=checks)])
+    assert findings.state.checks == ("centroids: off by 9 mm",)
+
+
+def test_colours_of_the_list_are_those_of_the_pictures(findings: FindingsPresenter) -> None:
+    drawn = safe_colors(segmentation().segments)
+    assert [row.color_rgb for row in findings.state.rows] == [drawn[1], drawn[2]]

@@ -227,3 +227,16 @@ def test_the_wish_to_see_survives_the_answer_to_an_earlier_question(desk: Desk) 
     desk.explanation.set_jobs((JobRow("e1", "explain", "Why", "succeeded"),))
     desk.tasks.run_all()
     assert desk.explanation.state.shown
+
+
+def test_why_is_about_the_finding_that_is_looked_at(desk: Desk) -> None:
+    desk.engine.results = [result()]
+    desk.open()
+    desk.explanation.suggest("heart")
+    assert desk.explanation.state.class_label == "heart"
+    desk.explanation.suggest("no such class")
+    assert desk.explanation.state.class_label == "heart"
+    desk.engine.explanations = [explanation(label="heart")]
+    desk.explanation.ask()
+    desk.explanation.suggest("left lung")
+    assert desk.explanation.state.class_label == "heart", "changed while the question is being answered"
