@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,17 @@ WITH_SYMBOLS = (
 
 
 def freeze(out: Path) -> Path:
-    """Run PyInstaller and return the folder with the executables."""
+    """Run PyInstaller and return the folder with the executables.
+
+    Raises
+    ------
+    SystemExit
+        If this environment has no PyInstaller.
+    """
+    if find_spec("PyInstaller") is None:
+        raise SystemExit(
+            "PyInstaller is missing. `python3 installer/bootstrap.py env` prints a Python that has it."
+        )
     command = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level", "WARN"]
     command += ["--distpath", str(out), "--workpath", str(WORK)]
     subprocess.run([*command, str(ROOT / "installer" / "overread.spec")], cwd=ROOT, check=True)

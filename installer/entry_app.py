@@ -7,6 +7,7 @@ program of the desktop, for which a shell doesn't wait: scripts call ``overread-
 from __future__ import annotations
 
 import multiprocessing
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,21 +34,24 @@ def main() -> int:
 
 
 def hand_over(arguments: list[str]) -> int:
-    """Run a command in the worker executable, on the caller's own standard streams."""
+    """Run a command in the worker executable, on the caller's own standard streams.
+
+    On POSIX the worker executable takes this process's place, so that a signal reaches the command itself.
+    """
     suffix = ".exe" if sys.platform == "win32" else ""
-    worker = Path(sys.executable).with_name(f"overread-worker{suffix}")
+    worker = str(Path(sys.executable).with_name(f"overread-worker{suffix}"))
+    if sys.platform != "win32":
+        os.execv(worker, [worker, "cli", *arguments])
     try:
         return subprocess.run(
-            [str(worker), "cli", *arguments], check=False, creationflags=_console_flags()
+            [worker, "cli", *arguments], check=False, creationflags=_console_flags()
         ).returncode
     except KeyboardInterrupt:
         return 130
 
 
 def _console_flags() -> int:
-    """On Windows, join the caller's console; without one, keep the child from opening a new window."""
-    if sys.platform != "win32":
-        return 0
+    """Join the caller's console; without one, keep the child from opening a new window."""
     import ctypes
 
     attached = ctypes.windll.kernel32.AttachConsole(_ATTACH_PARENT_PROCESS)

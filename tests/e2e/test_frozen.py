@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -82,6 +83,16 @@ def test_the_window_executable_knows_every_command() -> None:
     assert set(re.findall(r'"([a-z-]+)"', listed.group(1))) == names | {"--help"}
 
 
+def test_every_package_of_a_build_brings_its_licence_or_is_named(tmp_path: Path) -> None:
+    count = runpy.run_path(str(ROOT / "installer" / "licences.py"))["collect_licences"](tmp_path)
+    index = (tmp_path / "INDEX.txt").read_text(encoding="utf-8").splitlines()[2:]
+    assert len(index) == count > 30
+    assert {"torch", "pyside6-essentials", "numpy"} <= {line.split()[0] for line in index}
+    assert "hypothesis" not in {line.split()[0] for line in index}
+    for line in index:
+        assert ("no text" in line) != (tmp_path / line.split()[0]).is_dir(), line
+
+
 def test_doctor_finds_codecs_compute_libraries_and_database(frozen: Path, tmp_path: Path) -> None:
     checks = {c["name"]: c["status"] for c in command(frozen, tmp_path / "home", "doctor")["checks"]}
     assert {name: checks[name] for name in ("codecs", "ai pack", "database", "models")} == {
@@ -96,8 +107,9 @@ def test_the_shipped_models_are_listed_and_pass_their_self_tests(frozen: Path, t
     """A self-test starts the worker executable and moves arrays through shared memory."""
     home = tmp_path / "home"
     listed = {m["id"]: m["verified"] for m in command(frozen, home, "models")["models"]}
-    shipped = {folder.parent.name for folder in (ROOT / "models" / "bundles").glob("*/bundle.json")}
-    assert listed == dict.fromkeys(shipped, "signed")
+    carried = {file.parent.name for file in frozen.glob("_internal/models/bundles/*/bundle.json")}
+    assert carried
+    assert listed == dict.fromkeys(carried, "signed")
     for model in sorted(listed):
         command(frozen, home, "models", "selftest", model)
 
