@@ -166,6 +166,9 @@ class Photographer:
     def _wait(self, condition: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
         until = time.monotonic() + seconds
         while not condition():
+            failed = self._app.jobs.state.retryable
+            if failed is not None:
+                raise SystemExit(f"{failed.title} failed: {failed.error}")
             if time.monotonic() > until:
                 told = [notice.what for notice in self._app.notices.state.notices]
                 raise SystemExit(f"Waited {seconds:.0f} s for {what}. The window says: {told}")

@@ -5,38 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from app.presenters.finding_places import Point, places_of
+from app.presenters.finding_rows import FindingRow, ResultChoice, choice_of, model_title, passed, row_of
 from app.presenters.notices import NoticesPresenter
 from app.presenters.ports import Presenter, ReadingPort, ReviewEngine, Tasks
-from app.presenters.wording import finding_detail
 from core.domain.result import Decision, Finding, ModelResult, Verdict
 from core.domain.segmentation import Segmentation
-from core.render.palette import safe_colors
 
 WITHHELD = "Read first: what models found is hidden until you ask for it."
-
-
-@dataclass(frozen=True)
-class FindingRow:
-    """One finding; ``color_rgb`` is that of its segment, ``verdict`` is empty before a decision."""
-
-    id: str
-    label: str
-    detail: str
-    verdict: str = ""
-    reason: str = ""
-    segment_value: int | None = None
-    color_rgb: tuple[int, int, int] | None = None
-    visible: bool = True
-    can_jump: bool = True
-
-
-@dataclass(frozen=True)
-class ResultChoice:
-    """A result of the open series: ``title`` names model and version."""
-
-    result_id: str
-    title: str
-    created: str
 
 
 @dataclass(frozen=True)
@@ -83,6 +59,7 @@ class _Loaded:
     result: ModelResult
     decisions: Mapping[str, Decision]
     segmentation: Segmentation | None
+    places: Mapping[str, Point]
     hidden: set[int] = field(default_factory=set)
 
 
@@ -151,7 +128,8 @@ class FindingsPresenter(Presenter[FindingsState]):
 
         def work() -> _Loaded:
             decisions = self._engine.decisions_for(result_id)
-            return _Loaded(result, decisions, self._engine.load_segmentation(result_id))
+            segmentation = self._engine.load_segmentation(result_id)
+            return _Loaded(result, decisions, segmentation, places_of(result.findings, segmentation))
 
         def done(loaded: _Loaded) -> None:
             if generation == self._generation:
@@ -181,9 +159,9 @@ class FindingsPresenter(Presenter[FindingsState]):
     def _state_of(self, loaded: _Loaded, selected: int) -> FindingsState:
         result = loaded.result
         means = {s.value: s.mean_hu for s in result.segments} if self._in_hu else {}
-        failed = tuple(f"{name}: {text}" for name, text in result.checks.items() if not _passed(text))
+        failed = tuple(f"{name}: {text}" for name, text in result.checks.items() if not passed(text))
         return FindingsState(
-            tuple(_choice(r) for r in self._results.values()),
+            tuple(choice_of(r) for r in self._results.values()),
             result.result_id,
             model_title(result),
             tuple(_row(finding, loaded, means) for finding in result.findings),
@@ -214,8 +192,8 @@ class FindingsPresenter(Presenter[FindingsState]):
 
     def _jump(self) -> None:
         finding = self._finding()
-        if finding is not None and finding.centroid_lps_mm is not None:
-            self._reading.jump_to(finding.centroid_lps_mm)
+        if finding is not None and self._loaded is not None and finding.id in self._loaded.places:
+            self._reading.jump_to(self._loaded.places[finding.id])
 
     def _finding(self) -> Finding | None:
         if self._loaded is None or self.state.current is None:
@@ -294,38 +272,6 @@ class FindingsPresenter(Presenter[FindingsState]):
         self.decided(loaded.result)
 
 
-def model_title(result: ModelResult) -> str:
-    """Return the model's name and version, as they stand with every result."""
-    return f"{result.model.title or result.model.id} {result.model.version}"
-
-
-def _passed(outcome: str) -> bool:
-    return outcome.startswith(("ok", "not applicable"))
-
-
-def _choice(result: ModelResult) -> ResultChoice:
-    return ResultChoice(result.result_id, model_title(result), result.created_utc[:16].replace("T", " "))
-
-
 def _row(finding: Finding, loaded: _Loaded, means: Mapping[int, float | None]) -> FindingRow:
     decision = loaded.decisions.get(finding.id)
-    # A component's mean isn't its segment's.
-    mean = means.get(finding.segment_value or 0) if finding.kind == "segment" else None
-    return FindingRow(
-        finding.id,
-        finding.label,
-        finding_detail(finding, mean),
-        decision.verdict.value if decision else "",
-        decision.reason if decision else "",
-        finding.segment_value,
-        _color(finding, loaded.segmentation),
-        finding.segment_value not in loaded.hidden,
-        finding.centroid_lps_mm is not None,
-    )
-
-
-def _color(finding: Finding, segmentation: Segmentation | None) -> tuple[int, int, int] | None:
-    if segmentation is None or finding.segment_value is None:
-        return None
-    # The colours of the pictures, not those that the model's maker chose.
-    return safe_colors(segmentation.segments).get(finding.segment_value)
+    return row_of(finding, decision, loaded.segmentation, means, finding.segment_value not in loaded.hidden)

@@ -17,7 +17,7 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QColor, QFont, QMouseEvent, QPainter
 from PySide6.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
-from app.presenters.findings import FindingRow
+from app.presenters.finding_rows import FindingRow
 from app.views.theme import Theme
 
 Index = QModelIndex | QPersistentModelIndex

@@ -54,7 +54,7 @@ def test_stepping_goes_around_and_jumps(findings: FindingsPresenter, reading: Ma
     assert findings.state.selected == 0
     findings.step(-1)
     assert findings.state.selected == 1
-    reading.jump_to.assert_called_with((0.0, 0.0, 50.0))
+    reading.jump_to.assert_called_with((-14.0, 0.0, 50.0))
 
 
 def test_a_verdict_is_recorded_then_drawn(findings: FindingsPresenter, engine: FakeReviewEngine) -> None:
