@@ -24,12 +24,12 @@ METHOD_TITLES = {
     "ig": "Integrated gradients",
     "occlusion": "Occlusion",
 }
+_QUIET_BADGES = {"geometry.frame_of_reference_varies": "frame UIDs vary"}
 _ISSUE_BADGES = {
     "dicom.incomplete_series": "incomplete",
     "dicom.mixed_patients": "mixed patients",
     "dicom.mosaic": "mosaic",
     "geometry.duplicate_position": "duplicate slices",
-    "geometry.frame_of_reference_varies": "frame UIDs vary",
     "geometry.gap": "gap",
     "geometry.irregular_spacing": "irregular spacing",
     "geometry.misaligned": "misaligned slices",
@@ -169,4 +169,4 @@ def _issue_badge(issue: SeriesIssue) -> Badge:
         return Badge(text, issue.message)
     if issue.blocks_volumetry:
         return Badge("geometry", issue.message)
-    return Badge("note", issue.message, "quiet")
+    return Badge(_QUIET_BADGES.get(issue.code, "note"), issue.message, "quiet")
