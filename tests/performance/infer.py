@@ -1,14 +1,16 @@
 """Sliding-window inference against MONAI, and the memory of going from logits to labels.
 
-``python tests/performance/infer.py --json`` prints, interleaved in one run: our exact path over MONAI's eager
-float32 ``SlidingWindowInferer`` on the same network and volume, the engine that the probe chose over the
-same, and the extra peak memory of streamed labels over MONAI-style interpolation of all logits (25 classes).
+``python tests/performance/infer.py --json`` prints, interleaved in one run on the same network, the same
+prepared volume (a thorax phantom with air and table around it) and the same list of windows: our fastest exact
+engine over MONAI's eager float32 ``SlidingWindowInferer``, the engine that the race chose over the same, and
+the extra peak memory of streamed labels over MONAI-style interpolation of all logits (25 classes).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -17,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,99 +29,118 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-SHIPPED = "thorax-ct"
+SHIPPED = ROOT / "models" / "bundles" / "thorax-ct"
 CLASSES, MODEL_SHAPE, SERIES_SHAPE = 25, (96, 128, 128), (192, 256, 256)
+FIELD_OF_VIEW_MM = 420.0
 
 
-def synthetic_ct(shape: tuple[int, int, int], spacing: tuple[float, float, float], seed: int = 0) -> Any:
-    """An elliptic body with lungs in noisy air, as a CT volume."""
-    from core.domain.geometry import VolumeGeometry
+def thorax_ct(depth: int, spacing_ijk: tuple[float, float, float]) -> Any:
+    """A phantom of ``depth`` slices on the model's own grid: body, air around it, table."""
     from core.domain.volume import Volume
+    from core.phantom.spec import ThoraxSpec
+    from core.phantom.thorax import make_thorax
 
-    rng = np.random.default_rng(seed)
-    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij")
-    hu = np.full(shape, -1000, np.float32)
-    hu[(y / 0.6) ** 2 + (x / 0.8) ** 2 < 1] = 40
-    for side in (-0.35, 0.35):
-        hu[((z - 0.1) / 0.7) ** 2 + (y / 0.4) ** 2 + ((x - side) / 0.25) ** 2 < 1] = -850
-    hu[((y - 0.4) / 0.1) ** 2 + (x / 0.1) ** 2 < 1] = 400
-    hu += rng.normal(0, 15, shape).astype(np.float32)
-    geometry = VolumeGeometry.from_axes(shape, spacing, np.eye(3), (0.0, 0.0, 0.0))
-    return Volume(geometry, np.clip(hu, -1024, 3000).astype(np.int16), "CT", "bench", units="HU")
+    i, j, k = spacing_ijk
+    shape = (depth, round(FIELD_OF_VIEW_MM / j), round(FIELD_OF_VIEW_MM / i))
+    phantom = make_thorax(ThoraxSpec(seed=3, shape_kji=shape, spacing_kji_mm=(k, j, i)))
+    return Volume(phantom.geometry, phantom.hu, "CT", "bench", units="HU")
 
 
-def bench_bundle(folder: Path) -> Any:
-    """The shipped thorax bundle, else a registry U-Net with random weights that answers its own reference."""
+def bench_bundle(path: Path, folder: Path) -> Any:
+    """The bundle at ``path``, else a registry U-Net with random weights, which no gate can admit."""
     from core.bundles.bundle import read_bundle
 
-    shipped = ROOT / "models" / "bundles" / SHIPPED
-    if (shipped / "bundle.json").is_file():
-        return read_bundle(shipped)
+    if path.exists():
+        return read_bundle(path)
     from core.bundles.manifest import Inference
     from tests.fakes.bundles import make_torch_bundle, segmentation_manifest
 
-    sys.stderr.write("the shipped thorax bundle is absent: a U-Net with random weights stands in\n")
+    sys.stderr.write(f"there is no bundle {path.name}: a U-Net with random weights stands in\n")
     manifest = segmentation_manifest(inference=Inference(patch_kji=(96, 96, 96), overlap=0.5))
     return make_torch_bundle(folder / "unet", "unet3d", {"out_channels": 3}, (), manifest)
 
 
-def speed(rounds: int, threads: int, depth: int) -> dict[str, Any]:
-    """Interleaved seconds of MONAI, our exact path and the probed engine on one volume."""
+def speed(options: argparse.Namespace) -> dict[str, Any]:
+    """Interleaved seconds of MONAI, our exact path and the chosen engine on one volume."""
     import torch
-    from monai.inferers import SlidingWindowInferer
 
     from core.compute.inference.loaded import LoadedModel
     from core.compute.inference.prepare import prepare_volume
     from core.compute.inference.probe import choose_backend
     from core.compute.inference.sliding import full_logits, sliding_slabs
+    from core.compute.inference.windows import plan_windows
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        bundle = bench_bundle(Path(folder))
-        model = LoadedModel(bundle, "cpu")
+        bundle = bench_bundle(options.bundle, Path(folder))
         manifest = bundle.manifest
         settings = manifest.inference
         spacing = manifest.preprocessing.spacing_ijk_mm or (2.0, 2.0, 2.0)
-        image = prepare_volume(synthetic_ct((depth, 160, 176), spacing), manifest).tensor
-        network = model.network()
-        peer = SlidingWindowInferer(
-            settings.patch_kji,
-            sw_batch_size=1,
-            overlap=settings.overlap,
-            mode=settings.mode,
-            sigma_scale=settings.sigma_scale,
-            cval=settings.pad_value,
-        )
-        chosen, probe = choose_backend(model)
-        exact = model.backend(_fastest_exact(model, probe.seconds))
+        image = prepare_volume(thorax_ct(options.depth, spacing), manifest).tensor
+        chosen, race = choose_backend(LoadedModel(bundle, "cpu"))
+        model = LoadedModel(bundle, "cpu")
+        names = {"exact": _fastest_exact(model, race.seconds), "probed": chosen.name}
+        if options.all_engines:
+            names |= {name: name for name in model.candidates()}
 
-        def monai() -> torch.Tensor:
-            with torch.inference_mode():
-                return peer(image[None], network)[0]
+        def ours(name: str) -> torch.Tensor:
+            return full_logits(sliding_slabs(image, model.backend(name), settings))
 
-        runs: dict[str, Callable[[], torch.Tensor]] = {
-            "monai": monai,
-            "exact": lambda: full_logits(sliding_slabs(image, exact, settings)),
-            "probed": lambda: full_logits(sliding_slabs(image, chosen, settings)),
+        runs: dict[str, Callable[[], torch.Tensor]] = {"monai": _monai(model.network(), image, settings)}
+        runs |= {way: partial(ours, name) for way, name in names.items()}
+        for run in runs.values():
+            run()
+        seconds, answers = _interleaved(runs, options.rounds)
+        k, j, i = image.shape[1:]
+        size = settings.patch_kji or (k, j, i)
+        windows = len(plan_windows((k, j, i), size, settings.overlap).starts)
+    truth = answers["monai"]
+    compared = {
+        way: {
+            "engine": names[way],
+            "max_difference_of_logits": float((answers[way] - truth).abs().max()),
+            "label_agreement": float((answers[way].argmax(0) == truth.argmax(0)).float().mean()),
         }
-        seconds, answers = _interleaved(runs, rounds)
-    difference = float((answers["exact"] - answers["monai"]).abs().max())
-    agreement = float((answers["probed"].argmax(0) == answers["monai"].argmax(0)).float().mean())
+        for way in names
+    }
     return {
         "seconds": seconds,
-        "exact_engine": exact.name,
-        "probed_engine": chosen.name,
-        "exact_max_difference": difference,
-        "largest_logit": float(answers["monai"].abs().max()),
-        "probed_label_agreement": agreement,
-        "model": manifest.id,
+        "compared": compared,
+        "largest_logit": float(truth.abs().max()),
+        "model": f"{manifest.id} {manifest.version}",
         "grid_kji": list(image.shape[1:]),
-        "probe": {
-            "seconds_per_window": probe.seconds,
-            "agreement": probe.agreement,
-            "refused": probe.refused,
+        "window_kji": list(size),
+        "windows": windows,
+        "choice": {
+            "engine": race.chosen,
+            "took_s": race.took_s,
+            "race_seconds": race.seconds,
+            "agreement_on_reference": race.agreement,
+            "refused": race.refused,
         },
     }
+
+
+def _monai(network: Any, image: Any, settings: Any) -> Callable[[], Any]:
+    """MONAI's inferer with the manifest's windows, eager float32, one window at a time."""
+    import torch
+    from monai.inferers import SlidingWindowInferer
+
+    peer = SlidingWindowInferer(
+        settings.patch_kji,
+        sw_batch_size=1,
+        overlap=settings.overlap,
+        mode=settings.mode,
+        sigma_scale=settings.sigma_scale,
+        cval=settings.pad_value,
+    )
+
+    def run() -> torch.Tensor:
+        with torch.inference_mode():
+            answer: torch.Tensor = peer(image[None], network)
+            return answer[0]
+
+    return run
 
 
 def _fastest_exact(model: Any, seconds: dict[str, float]) -> str:
@@ -207,7 +229,7 @@ class _PeakMemory:
     @property
     def extra_mb(self) -> float:
         """Peak beyond the start, in MB."""
-        return (self._peak - self._start) / 1e6
+        return float(self._peak - self._start) / 1e6
 
 
 def _warm_up() -> None:
@@ -225,7 +247,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--depth", type=int, default=128)
+    parser.add_argument("--depth", type=int, default=110, help="slices of the phantom")
+    parser.add_argument("--bundle", type=Path, default=SHIPPED, help="folder or zip of a segmentation model")
+    parser.add_argument("--all-engines", action="store_true", help="time every engine, not the chosen only")
     parser.add_argument("--skip-memory", action="store_true")
     parser.add_argument("--child", default="")
     parser.add_argument("--out", type=Path, default=None)
@@ -233,14 +257,18 @@ def main() -> None:
     if options.child:
         memory_child(options.child, options.out)
         return
-    timed = speed(options.rounds, options.threads, options.depth)
+    timed = speed(options)
     medians = {name: statistics.median(values) for name, values in timed["seconds"].items()}
     ratios = {
-        "exact/monai": medians["exact"] / medians["monai"],
-        "probed/monai": medians["probed"] / medians["monai"],
+        f"{way}/monai": seconds / medians["monai"] for way, seconds in medians.items() if way != "monai"
     }
-    peers: dict[str, Any] = {"monai": {"seconds": medians["monai"]}}
-    ours: dict[str, Any] = {"exact_s": medians["exact"], "probed_s": medians["probed"]}
+    peers: dict[str, Any] = {"monai": {"seconds": medians["monai"], "all_seconds": timed["seconds"]["monai"]}}
+    ours: dict[str, Any] = {
+        "what": "sliding-window logits of the same network, prepared volume and windows; medians of the rounds; "
+        "MONAI: eager float32, sw_batch_size 1; exact: our fastest float32 engine; probed: the chosen engine",
+        "seconds": {way: seconds for way, seconds in medians.items() if way != "monai"},
+        "all_seconds": {way: values for way, values in timed["seconds"].items() if way != "monai"},
+    }
     ours |= {key: value for key, value in timed.items() if key != "seconds"}
     if not options.skip_memory:
         held = memory()
@@ -256,7 +284,11 @@ def main() -> None:
         "ours": ours,
         "peers": peers,
         "rounds": options.rounds,
-        "machine": {"processor": platform.machine(), "threads": options.threads},
+        "machine": {
+            "processor": platform.machine(),
+            "threads": options.threads,
+            "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
+        },
     }
     sys.stdout.write(json.dumps(document, indent=None if options.json else 2) + "\n")
 

@@ -29,11 +29,12 @@ from core.domain.errors import AppError
 from core.domain.progress import CancelToken
 
 BUDGET_S = 5.0
-_GATE_S = 4.0
+_GATE_S = 12.0
 _ROUNDS = 2
 _HOPELESS = 2.5
 _CLOSE = 1.5
 _WORTH = 1.15
+_WORTH_S = 0.01
 _RACE_VOXELS = 64**3
 _WHOLE_IMAGE_WINDOW = (64, 64, 64)
 _IMAGE = (224, 224)
@@ -170,7 +171,7 @@ def _winner(model: LoadedModel, race: _Race, agreement: dict[str, float], cancel
     for name in ranking:
         if name in exact:
             return name
-        if exact and race.seconds[name] * _WORTH > race.seconds[exact[0]]:
+        if exact and not _is_worth(race.seconds[name], race.seconds[exact[0]]):
             race.refused[name] = "not faster enough than the exact engine"
             continue
         verdict = gate.judge(name, race.seconds[name] / math.prod(race.window), cancel)
@@ -179,6 +180,11 @@ def _winner(model: LoadedModel, race: _Race, agreement: dict[str, float], cancel
             return name
         race.refused[name] = verdict.why
     return model.exact_name()
+
+
+def _is_worth(lower: float, exact: float) -> bool:
+    """Whether lower precision saves enough to be used at all."""
+    return lower * _WORTH < exact and lower + _WORTH_S < exact
 
 
 def _seconds_per_call(model: LoadedModel, race: _Race, name: str, deadline: float) -> float:
