@@ -47,7 +47,7 @@ class TorchBackend:
     def __init__(self, network: nn.Module, variant: str, device: str = "cpu", dims: int = 3) -> None:
         self.name = variant
         self.device = device
-        self.exact = variant in ("torch", "torch-folded", "torch-fused")
+        self.exact = is_exact(variant)
         self._format = _memory_format(variant, dims)
         self._dtype = {"torch-bf16": torch.bfloat16, "torch-fp16": torch.float16}.get(variant, torch.float32)
         placed = _rewritten(network, variant, device).to(device=device, dtype=self._dtype)
@@ -114,13 +114,18 @@ class OpenVinoBackend:
         self._compiled: Any = core.compile_model(core.read_model(model), "CPU", settings)
         self.name = variant
         self.device = "cpu"
-        self.exact = variant == "openvino"
+        self.exact = is_exact(variant)
 
     def __call__(self, batch: torch.Tensor, cancel: CancelToken | None = None) -> torch.Tensor:
         """Run the compiled model."""
         del cancel
         answer = self._compiled([np.ascontiguousarray(batch.cpu().numpy())])[0]
         return torch.from_numpy(np.array(answer, dtype=np.float32))
+
+
+def is_exact(name: str) -> bool:
+    """Whether the engine of that name computes in float32."""
+    return not name.endswith(("-bf16", "-fp16"))
 
 
 def cpu_has_bf16() -> bool:

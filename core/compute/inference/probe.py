@@ -21,7 +21,7 @@ import torch
 
 from core.bundles.manifest import Manifest
 from core.bundles.signing import sha256_hex
-from core.compute.inference.backends import Backend
+from core.compute.inference.backends import Backend, is_exact
 from core.compute.inference.gate import Gate
 from core.compute.inference.loaded import LoadedModel
 from core.config.atomic import atomic_write_bytes
@@ -131,7 +131,7 @@ class _Race:
         channels = self.model.bundle.manifest.preprocessing.channels
         sample = torch.rand((1, channels, *self.window), generator=generator)
         for name in self.model.candidates():
-            if self.seconds and time.perf_counter() > self.deadline:
+            if self._is_over_for(name):
                 self.refused[name] = "not measured: the time for choosing was up"
                 continue
             self._start(name, sample)
@@ -140,6 +140,12 @@ class _Race:
                 if time.perf_counter() > self.deadline:
                     return
                 self._time(name, sample)
+
+    def _is_over_for(self, name: str) -> bool:
+        """Whether an engine comes too late; the first exact one never does: there must be one to fall back on."""
+        if time.perf_counter() <= self.deadline:
+            return False
+        return not is_exact(name) or any(is_exact(other) for other in self.seconds)
 
     def _start(self, name: str, sample: torch.Tensor) -> None:
         """Build an engine and let it make its kernels; time it unless that call was hopelessly slow."""
@@ -166,7 +172,7 @@ class _Race:
 def _winner(model: LoadedModel, race: _Race, agreement: dict[str, float], cancel: CancelToken | None) -> str:
     """Return the fastest engine that is exact, or worth it and right on the reference input."""
     ranking = sorted(race.seconds, key=lambda name: race.seconds[name])
-    exact = [name for name in ranking if model.backend(name).exact]
+    exact = [name for name in ranking if is_exact(name)]
     gate = Gate(model, _GATE_S)
     for name in ranking:
         if name in exact:

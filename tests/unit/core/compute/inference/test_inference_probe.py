@@ -89,7 +89,7 @@ class Paced:
 
     def __init__(self, name: str, error: float = 0.0) -> None:
         self.name = name
-        self.exact = not name.endswith("16")
+        self.exact = not name.endswith("-bf16")
         self.calls = 0
         self._error = error
 
@@ -116,7 +116,7 @@ def paced(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(
             loaded.LoadedModel,
             "_make",
-            lambda self, name: Paced(name, error if name.endswith("16") else 0.0),
+            lambda self, name: Paced(name, error if name.endswith("-bf16") else 0.0),
         )
         return clock, calls
 
@@ -137,23 +137,29 @@ def test_no_engine_starts_after_the_time_is_up(tmp_path: Path, paced: Any) -> No
     assert "time" in found.refused["third"] and clock[0] <= probe.BUDGET_S + 2 * 2.0
 
 
+def test_one_exact_engine_is_measured_however_late_it_is(tmp_path: Path, paced: Any) -> None:
+    _, calls = paced({"slow-bf16": 6.0, "late": 1.0, "later": 0.5})
+    _, found = choose_backend(LoadedModel(make_segmentation_bundle(tmp_path / "b"), "cpu"))
+    assert found.chosen == "late" and "later" not in calls
+
+
 @pytest.mark.parametrize(
     ("error", "seconds", "chosen"),
-    [(1e-4, 0.1, "rounded16"), (0.2, 0.1, "exact"), (1e-4, 0.95, "exact")],
+    [(1e-4, 0.1, "rounded-bf16"), (0.2, 0.1, "exact"), (1e-4, 0.95, "exact")],
 )
 def test_an_inexact_engine_must_be_right_and_worth_it(
     tmp_path: Path, paced: Any, error: float, seconds: float, chosen: str
 ) -> None:
-    paced({"exact": 1.0, "rounded16": seconds}, error)
+    paced({"exact": 1.0, "rounded-bf16": seconds}, error)
     backend, found = choose_backend(LoadedModel(make_segmentation_bundle(tmp_path / "b"), "cpu"))
     assert backend.name == found.chosen == chosen
-    assert ("rounded16" in found.refused) == (chosen == "exact")
+    assert ("rounded-bf16" in found.refused) == (chosen == "exact")
 
 
 def test_an_inexact_engine_that_takes_too_long_to_check_is_not_used(tmp_path: Path, paced: Any) -> None:
-    paced({"rounded16": 1.0, "exact": 2.0})
+    paced({"rounded-bf16": 1.0, "exact": 2.0})
     _, found = choose_backend(LoadedModel(make_segmentation_bundle(tmp_path / "b"), "cpu"))
-    assert found.chosen == "exact" and "would take" in found.refused["rounded16"]
+    assert found.chosen == "exact" and "would take" in found.refused["rounded-bf16"]
 
 
 def test_without_a_reference_input_no_inexact_engine_is_used(tmp_path: Path) -> None:
