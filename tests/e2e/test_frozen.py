@@ -18,11 +18,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import nibabel
+import numpy as np
 import psutil
 import pytest
 from PIL import Image, ImageGrab
 
 from tests.fakes.command_line import ROOT, dicom_errors
+from tests.fakes.data import data_path
 
 T = TypeVar("T")
 SUFFIX = ".exe" if os.name == "nt" else ""
@@ -134,6 +137,31 @@ def test_the_licences_of_what_it_carries_lie_beside_it(frozen: Path) -> None:
     assert (frozen / "LICENSE").exists()
 
 
+def voxels(frozen: Path, home: Path, file: Path) -> np.ndarray:
+    """Return the voxels of a file that the frozen program imported."""
+    imported = command(frozen, home, "import", file)
+    series = imported["studies"][0]["series"][0]["series_uid"]
+    command(frozen, home, "volume", series, "--out", home / "volume.nii.gz")
+    return np.asarray(nibabel.load(home / "volume.nii.gz").dataobj)
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("coded", "largest_difference"),
+    [("CT1_JPLL", 0), ("CT1_JLSL", 0), ("CT1_JLSN", 4), ("CT1_J2KR", 0), ("CT1_RLE", 0), ("NM1_JPLY", 40)],
+)
+def test_every_codec_decodes_in_its_child_process(
+    frozen: Path, tmp_path: Path, coded: str, largest_difference: int
+) -> None:
+    """JPEG lossless, JPEG-LS, JPEG 2000, RLE and twelve-bit JPEG, beside the same picture uncompressed."""
+    folder = data_path("core/dicom/wg04-codecs")
+    found = voxels(frozen, tmp_path / "coded", folder / f"{coded}.dcm")
+    truth = voxels(frozen, tmp_path / "plain", folder / f"{coded.split('_')[0]}_UNC.dcm")
+    assert found.shape == truth.shape
+    assert np.abs(found.astype(float) - truth.astype(float)).max() <= largest_difference
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_demonstration_does_the_main_job(frozen: Path, tmp_path: Path) -> None:
@@ -179,6 +207,7 @@ class FrozenWindow:
 
     def __init__(self, frozen: Path, home: Path, display: str, *arguments: str | Path) -> None:
         self.display = display
+        self._told = ""
         self.environment = clean_environment() | {"DISPLAY": display, "QT_QPA_PLATFORM": "xcb"}
         self.environment.pop("WAYLAND_DISPLAY", None)
         self.process = subprocess.Popen(
@@ -193,7 +222,7 @@ class FrozenWindow:
         """Wait until ``look`` returns something true."""
         until = time.monotonic() + limit_s
         while not (found := look()):
-            assert self.process.poll() is None, f"the window ended with {self.process.returncode}"
+            assert self.process.poll() is None, f"ended with {self.process.returncode}: {self.end()[-500:]}"
             assert time.monotonic() < until, f"waited {limit_s:.0f} s for {what}"
             time.sleep(0.1)
         return found
@@ -221,7 +250,8 @@ class FrozenWindow:
     def worker(self) -> psutil.Process | None:
         """Return the worker that the window started."""
         children = psutil.Process(self.process.pid).children(recursive=True)
-        return next((child for child in children if child.name().startswith("overread-worke")), None)
+        workers = (child for child in children if child.name().startswith("overread-worke"))
+        return next((child for child in workers if "decode" not in child.cmdline()[1:2]), None)
 
     def libraries(self) -> str:
         """Return the files that are mapped into the window's process."""
@@ -233,8 +263,10 @@ class FrozenWindow:
             self.process.kill()
         self.process.wait(ENDED_S)
         assert self.process.stderr is not None
-        with self.process.stderr as stream:
-            return stream.read()
+        if not self.process.stderr.closed:
+            with self.process.stderr as stream:
+                self._told = stream.read()
+        return self._told
 
 
 @pytest.mark.gui
