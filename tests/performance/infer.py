@@ -99,6 +99,9 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
         way: {
             "engine": names[way],
             "max_difference_of_logits": float((answers[way] - truth).abs().max()),
+            "max_difference_over_largest_logit": float(
+                (answers[way] - truth).abs().max() / truth.abs().max()
+            ),
             "label_agreement": float((answers[way].argmax(0) == truth.argmax(0)).float().mean()),
         }
         for way in names

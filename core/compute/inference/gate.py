@@ -23,10 +23,13 @@ PROBABILITY_TOLERANCE = 0.02
 
 @dataclass(frozen=True)
 class Verdict:
-    """``share`` (0…1) says how well the answers agree; ``why`` is empty when the engine passed."""
+    """``share`` (0…1) says how well the answers agree; ``why`` is empty when the engine passed; ``unsettled``
+    when only the time was missing to find out.
+    """
 
     share: float
     why: str = ""
+    unsettled: bool = False
 
 
 class Gate:
@@ -74,7 +77,8 @@ class Gate:
         voxels = math.prod(shape) if window is None else count_windows(shape, settings) * math.prod(window)
         needed = voxels * seconds_per_voxel
         if needed > self._limit_s:
-            return Verdict(0.0, f"checking it on the reference input would take {needed:.0f} s")
+            why = f"checking it on the reference input would take {needed:.0f} s"
+            return Verdict(0.0, why, unsettled=True)
         engine = self._model.backend(name)
         labels = segment(self._prepared, manifest, engine, settings, cancel=cancel).labels
         if case.labels is None or case.labels.shape != labels.shape:

@@ -3,7 +3,9 @@
 A reader waits for this once per model and computer, so it is a short race: engines start in the order in
 which they mostly finish, on a window of some 60³ voxels; what is clearly slower than the best so far leaves
 at once, and none starts after the time is up. Engines of lower precision must be worth it and must give the
-right labels on the bundle's reference input (see ``gate.py``). The winner is remembered.
+right labels on the bundle's reference input (see ``gate.py``). The winner is remembered; when time was missing
+to measure or check an engine, as on a computer that is busy with other work, the race is run again up to two
+more times.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import math
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import onnxruntime
@@ -38,7 +40,8 @@ _WORTH_S = 0.01
 _RACE_VOXELS = 64**3
 _WHOLE_IMAGE_WINDOW = (64, 64, 64)
 _IMAGE = (224, 224)
-_VERSION = 2
+_ATTEMPTS = 3
+_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,10 @@ class ProbeResult:
         Seconds for one call of the chosen engine on the model's own batch of windows.
     took_s : float
         Seconds that the choice took.
+    settled : bool
+        Whether time sufficed to measure and check all engines.
+    attempts : int
+        How many races there have been, this one included.
     """
 
     chosen: str
@@ -70,6 +77,8 @@ class ProbeResult:
     key: str
     call_seconds: float = 0.0
     took_s: float = 0.0
+    settled: bool = True
+    attempts: int = 1
 
 
 def choose_backend(
@@ -91,10 +100,11 @@ def choose_backend(
     name = f"{model.bundle.identity.sha256[:16]}-{key[:16]}.json"
     file = None if cache_folder is None else cache_folder / name
     result = _cached(file, key, model)
-    if result is None:
+    if result is None or not (result.settled or result.attempts >= _ATTEMPTS):
         if on_race is not None:
             on_race()
-        result = _measured(model, key, cancel)
+        raced_before = 0 if result is None else result.attempts
+        result = replace(_measured(model, key, cancel), attempts=raced_before + 1)
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
             atomic_write_bytes(file, json.dumps(asdict(result), indent=2).encode())
@@ -111,7 +121,7 @@ def _measured(model: LoadedModel, key: str, cancel: CancelToken | None) -> Probe
     chosen = _winner(model, race, agreement, cancel)
     call = _seconds_per_call(model, race, chosen, started + BUDGET_S)
     took = time.perf_counter() - started
-    return ProbeResult(chosen, race.seconds, agreement, race.refused, key, call, took)
+    return ProbeResult(chosen, race.seconds, agreement, race.refused, key, call, took, race.settled)
 
 
 @dataclass
@@ -124,6 +134,7 @@ class _Race:
     cancel: CancelToken | None
     seconds: dict[str, float] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    settled: bool = True
 
     def run(self) -> None:
         """Fill ``seconds`` and ``refused``."""
@@ -133,6 +144,7 @@ class _Race:
         for name in self.model.candidates():
             if self._is_over_for(name):
                 self.refused[name] = "not measured: the time for choosing was up"
+                self.settled = False
                 continue
             self._start(name, sample)
         for _ in range(_ROUNDS):
@@ -185,6 +197,7 @@ def _winner(model: LoadedModel, race: _Race, agreement: dict[str, float], cancel
         if not verdict.why:
             return name
         race.refused[name] = verdict.why
+        race.settled &= not verdict.unsettled
     return model.exact_name()
 
 

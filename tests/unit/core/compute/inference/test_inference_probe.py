@@ -162,6 +162,28 @@ def test_an_inexact_engine_that_takes_too_long_to_check_is_not_used(tmp_path: Pa
     assert found.chosen == "exact" and "would take" in found.refused["rounded-bf16"]
 
 
+def test_a_race_that_lacked_time_is_run_again_but_not_for_ever(tmp_path: Path, paced: Any) -> None:
+    bundle = make_segmentation_bundle(tmp_path / "b")
+    folder = tmp_path / "probes"
+    found = []
+    for first in (2.0, 2.0, 2.0, 0.1):
+        paced({"first": first, "second": 1.9, "third": 0.2})
+        found.append(choose_backend(LoadedModel(bundle, "cpu"), folder)[1])
+    assert [result.attempts for result in found] == [1, 2, 3, 3]
+    assert not found[0].settled and found[3].chosen == "second"
+    for file in folder.iterdir():
+        file.unlink()
+    for first in (2.0, 0.3, 0.3):
+        paced({"first": first, "second": 1.9, "third": 0.2})
+        found.append(choose_backend(LoadedModel(bundle, "cpu"), folder)[1])
+    assert [(result.chosen, result.settled) for result in found[4:]] == [
+        ("second", False),
+        ("third", True),
+        ("third", True),
+    ]
+    assert found[-1].attempts == 2
+
+
 def test_without_a_reference_input_no_inexact_engine_is_used(tmp_path: Path) -> None:
     backend, _ = choose_backend(LoadedModel(unet_bundle(tmp_path / "b"), "cpu"))
     assert backend.exact
