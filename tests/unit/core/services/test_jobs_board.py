@@ -21,7 +21,6 @@ from core.domain.progress import Cancelled
 from core.formats.nifti import write_nifti
 from core.jobs.liveness import Timing
 from core.jobs.messages import Event, JobCancelled, JobFailed, JobProgress, JobSucceeded, WorkerLost
-from core.jobs.shared_arrays import MEMORY_FOLDER
 from core.services.engine import Engine, open_engine
 from core.services.explain_finding import explain
 from core.services.import_study import import_paths
@@ -31,6 +30,7 @@ from core.services.results import load_result, load_segmentation, results_for
 from core.services.run_model import run_model
 from core.services.verify_audit import verify
 from tests.fakes.bundles import make_segmentation_bundle, make_volume
+from tests.fakes.left_behind import own_blocks, own_children
 
 SLOW = [sys.executable, str(Path(__file__).resolve().parents[3] / "fakes" / "slow_worker.py")]
 FAST = Timing(timeout_s=2.0, grace_s=0.5, terminate_s=0.5, stop_s=1.0, backoff_s=(0.0, 0.05, 0.1))
@@ -61,7 +61,7 @@ class Room:
 
 @pytest.fixture
 def room(tmp_path: Path) -> Iterator[Room]:
-    before = set(MEMORY_FOLDER.glob("overread-*"))
+    before = own_blocks()
     volume = make_volume()
     file = write_nifti(tmp_path / "source" / "ct.nii.gz", volume.geometry, volume.voxels)
     with open_engine(tmp_path / "home", actor="reader") as engine:
@@ -70,8 +70,8 @@ def room(tmp_path: Path) -> Iterator[Room]:
         yield room
         for board in room.boards:
             board.shutdown()
-    assert not psutil.Process().children(recursive=True), "a child process was left behind"
-    assert not set(MEMORY_FOLDER.glob("overread-*")) - before, "memory leaked"
+    assert not own_children(), "a child process was left behind"
+    assert not own_blocks() - before, "memory leaked"
 
 
 def wait_for(condition: Callable[[], object], within_s: float = 10.0) -> bool:
