@@ -18,6 +18,28 @@ class SeriesKind(StrEnum):
     OTHER = "other"
 
 
+class ObjectKind(StrEnum):
+    """What a series of kind ``other`` holds; an image series has ``NONE``."""
+
+    NONE = ""
+    SEGMENTATION = "seg"
+    STRUCTURE_SET = "rtstruct"
+    REPORT = "sr"
+    PRESENTATION = "gsps"
+    KEY_OBJECTS = "kos"
+    PARAMETRIC_MAP = "pm"
+    DOCUMENT = "pdf"
+    UNKNOWN = "unknown"
+
+
+class ReadStatus(StrEnum):
+    """How far the reading of a study is."""
+
+    UNREAD = "unread"
+    IN_PROGRESS = "in_progress"
+    REVIEWED = "reviewed"
+
+
 @dataclass(frozen=True)
 class InstanceRef:
     """One file of a series; ``frames`` is 1 for single-frame objects."""
@@ -36,6 +58,11 @@ class SeriesSummary:
 
     ``key`` is the index's own identifier of a displayable group: equal to ``series_uid`` unless one DICOM
     series had to be split (then ``series_uid#2`` …).
+
+    A 4-D series has ``time_points`` > 1: ``shape_kji`` is that of one time point, ``instances`` and ``frames``
+    count all of them, and ``dimension`` says what they count (``"time point"``, ``"cardiac phase"``).
+    ``view`` is laterality and view of a projection (``"R CC"``). ``object_kind`` and ``source_series`` (Series
+    Instance UIDs) describe an object that was derived from other series.
     """
 
     key: str
@@ -55,6 +82,11 @@ class SeriesSummary:
     axis_codes: str = ""
     lossy: bool = False
     frame_of_reference_uid: str | None = None
+    time_points: int = 1
+    dimension: str = ""
+    view: str = ""
+    object_kind: ObjectKind = ObjectKind.NONE
+    source_series: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +104,7 @@ class StudySummary:
     series: tuple[SeriesSummary, ...] = ()
     study_date: str = ""
     imported_utc: str = ""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,8 +123,8 @@ class PatientIdentity:
 class ScannedSeries:
     """One displayable series as a reader of files found it, before it enters the library.
 
-    ``instances`` are in geometric order (ascending along the slice normal) for volumes, in instance order
-    otherwise. ``source_format`` is ``"dicom"``, ``"nifti"`` or ``"image"``. Identity stays inside the
+    ``instances`` are in geometric order (ascending along the slice normal) for volumes, one time point after
+    the other for 4-D series, in instance order otherwise. ``source_format`` is ``"dicom"``, ``"nifti"`` or ``"image"``. Identity stays inside the
     process: it goes to the vault and nowhere else.
     """
 

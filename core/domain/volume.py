@@ -38,7 +38,19 @@ class Volume:
         ``"HU"`` for CT, ``"stored"`` otherwise, ``"SUVbw"`` for converted PET.
     sop_instance_uids : tuple of str
         One per slice k, in array order; empty when the source is not DICOM. For a multi-frame source
-        the same UID repeats and ``frame_numbers`` tells the frames apart.
+        the same UID repeats and ``frame_numbers`` tells the frames apart. Empty strings stand for slices that
+        were interpolated or are missing.
+    time_point, time_points : int
+        Which time point of a 4-D series this is, from 0, and how many there are.
+    slice_times_ms : tuple of float
+        When each slice of a time point was acquired, relative to its first one; empty when not stated.
+    frame_times_ms : tuple of float
+        For a cine, when each frame is due, from 0; empty when not stated.
+    missing_slices : tuple of int
+        Slices k of the grid that were never found; they hold the padding and must be shown as missing.
+    suvbw_factor : float or None
+        For PET in Bq/ml, what multiplies a voxel to give SUVbw in g/ml; None when a needed element is missing
+        (an issue then names it).
     """
 
     geometry: VolumeGeometry
@@ -58,6 +70,12 @@ class Volume:
     issues: tuple[SeriesIssue, ...] = ()
     padding_value: float | None = None
     extra: dict[str, str] = field(default_factory=dict)
+    time_point: int = 0
+    time_points: int = 1
+    slice_times_ms: tuple[float, ...] = ()
+    frame_times_ms: tuple[float, ...] = ()
+    missing_slices: tuple[int, ...] = ()
+    suvbw_factor: float | None = None
 
     def __post_init__(self) -> None:
         if self.voxels.shape[:3] != self.geometry.shape_kji:
