@@ -1,4 +1,4 @@
-"""Objects derived from images, as a reader sees them over their source: SEG, RTSTRUCT, SR, GSPS, KOS, maps, documents."""
+"""Objects derived from images, as a reader sees them over their source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.domain.geometry import VolumeGeometry
-from core.domain.segmentation import SegmentDefinition, Segmentation
+from core.domain.segmentation import Segmentation, SegmentDefinition
 from core.domain.study import ObjectKind
 from core.domain.volume import SeriesIssue
 from core.domain.window import Window

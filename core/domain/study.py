@@ -124,8 +124,8 @@ class ScannedSeries:
     """One displayable series as a reader of files found it, before it enters the library.
 
     ``instances`` are in geometric order (ascending along the slice normal) for volumes, one time point after
-    the other for 4-D series, in instance order otherwise. ``source_format`` is ``"dicom"``, ``"nifti"`` or ``"image"``. Identity stays inside the
-    process: it goes to the vault and nowhere else.
+    the other for 4-D series, in instance order otherwise. ``source_format`` is ``"dicom"``, ``"nifti"``,
+    ``"nrrd"`` or ``"image"``. Identity stays inside the process: it goes to the vault and nowhere else.
     """
 
     summary: SeriesSummary
