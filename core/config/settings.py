@@ -49,6 +49,7 @@ class Settings(BaseModel):
     window_layout: str = Field(default="", max_length=200_000)
     reading_layout: Literal["mpr", "stack", "3d", "2x2"] = "mpr"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    watched_folders: tuple[str, ...] = Field(default=(), max_length=50)
     first_run_accepted: bool = False
 
 
