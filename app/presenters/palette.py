@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from app.presenters.ports import Presenter
-from app.presenters.wording import folded
+from core.domain.person_name import folded
 
 SHOWN = 12
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from core.domain.result import Finding
 from core.domain.study import SeriesSummary
 
@@ -17,39 +15,12 @@ _LIKELY = (
 )
 
 
-def name_in_words(patient_name: str) -> str:
-    """Return a DICOM person name for display: ``"Doe^John^^Dr"`` → ``"Doe, John"``.
-
-    The ideographic group is preferred where there is one and the alphabetic group follows in brackets.
-    Source: DICOM PS3.5 6.2.1.
-    """
-    groups = [_group_in_words(group) for group in patient_name.split("=")]
-    alphabetic = groups[0]
-    ideographic = groups[1] if len(groups) > 1 else ""
-    if ideographic and alphabetic:
-        return f"{ideographic} ({alphabetic})"
-    return ideographic or alphabetic
-
-
-def _group_in_words(group: str) -> str:
-    parts = [part.strip() for part in group.split("^")]
-    given = " ".join(part for part in parts[1:3] if part)
-    family = parts[0]
-    return f"{family}, {given}" if family and given else family or given
-
-
 def date_in_words(value: str) -> str:
     """Return ``YYYYMMDD`` or ``YYYY-MM…`` as ``YYYY-MM-DD`` or as far as it goes."""
     digits = value.replace("-", "")
     if not digits.isdigit() or len(digits) not in (4, 6, 8):
         return ""
     return "-".join(part for part in (digits[:4], digits[4:6], digits[6:8]) if part)
-
-
-def folded(text: str) -> str:
-    """Return ``text`` for comparison: without case, accents and the carets of person names."""
-    plain = unicodedata.normalize("NFKD", text.casefold()).replace("^", " ")
-    return "".join(c for c in plain if not unicodedata.combining(c))
 
 
 def series_title(series: SeriesSummary) -> str:

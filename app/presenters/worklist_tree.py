@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.presenters.wording import date_in_words, folded, name_in_words, series_detail, series_title
+from app.presenters.wording import date_in_words, series_detail, series_title
+from core.domain.person_name import folded, name_in_words, search_text
 from core.domain.study import PatientIdentity, SeriesSummary, StudySummary
 
 
@@ -126,6 +127,6 @@ def _series_row(series: SeriesSummary) -> SeriesRow:
 
 def _search_text(study: StudySummary, identity: PatientIdentity) -> str:
     words = [study.pseudonym, study.description, study.study_date, study.status, *study.modalities]
-    words += [identity.patient_name, identity.patient_id, identity.accession_number]
+    words += [identity.patient_id, identity.accession_number]
     words += [f"{s.description} {s.body_part} {s.modality}" for s in study.series]
-    return folded(" ".join(words))
+    return f"{folded(' '.join(words))} {search_text(identity.patient_name)}"

@@ -13,7 +13,7 @@ from app.presenters.notices import NoticesPresenter
 from app.presenters.palette import Command, PalettePresenter
 from app.presenters.ports import AuditCheck, JobRow, error_of, seconds_in_words
 from app.presenters.status import StatusPresenter, geometry_badge, lossy_badge
-from app.presenters.wording import date_in_words, name_in_words, probability_in_words, volume_in_words
+from app.presenters.wording import date_in_words, probability_in_words, volume_in_words
 from core.domain.errors import InputError
 from core.domain.progress import Cancelled
 from core.domain.study import ImportReport, SkippedFile
@@ -200,19 +200,6 @@ def test_the_palette_takes_letters_in_order() -> None:
     palette.search("zzz")
     palette.run()
     assert palette.state.commands == ()
-
-
-@pytest.mark.parametrize(
-    ("raw", "shown"),
-    [
-        ("Doe^John^Q^Dr", "Doe, John Q"),
-        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "山田, 太郎 (Yamada, Tarou)"),
-        ("Solo", "Solo"),
-        ("", ""),
-    ],
-)
-def test_names_are_shown_as_people_write_them(raw: str, shown: str) -> None:
-    assert name_in_words(raw) == shown
 
 
 def test_numbers_have_units_and_words() -> None:

@@ -54,7 +54,7 @@ def test_identity_can_be_hidden(worklist: WorklistPresenter) -> None:
     ("query", "uids"),
     [
         ("muster", ["t1", "t0"]),
-        ("lukasiewicz", []),
+        ("lukasiewicz", ["t9"]),
         ("KOPF", ["t9"]),
         ("erika lung", ["t1"]),
         ("", ["t1", "t0", "t9"]),
