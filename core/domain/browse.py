@@ -22,6 +22,8 @@ class StudyFilter:
         Months ``YYYY-MM``, both included; the index doesn't know the day. A study without a date has none.
     waiting_only : bool
         Only studies with results that wait for a verdict.
+    imported_within_days : int or None
+        Only studies that came in that many days ago or later, 0 being today; None doesn't narrow.
     """
 
     text: str = ""
@@ -31,6 +33,7 @@ class StudyFilter:
     since: str = ""
     until: str = ""
     waiting_only: bool = False
+    imported_within_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class StudyLine:
         Results with findings that have no verdict yet.
     has_issues : bool
         Whether something about a series must be known before relying on it.
+    body_parts : tuple of str
+        Sorted, as the files name them.
     """
 
     study_uid: str
@@ -66,6 +71,7 @@ class StudyLine:
     waiting: int
     has_issues: bool
     imported_utc: str
+    body_parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
