@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from core.dicom.elements import Elements
 from core.dicom.faults import malformed
 from core.dicom.functional_groups import FramePlane, read_planes
 from core.dicom.part10 import ParsedFile
-from core.domain.study import PatientIdentity
+from core.dicom.series_rules import series_rules
+from core.domain.study import ObjectKind, PatientIdentity
 from core.domain.volume import SeriesIssue
 
 Vector = tuple[float, float, float]
+_MOST_SOURCES = 64
 
 IMAGE_TAGS = frozenset(
     {
@@ -37,21 +40,20 @@ _GROUPING_TAGS = frozenset(
         0x00080020, 0x00080021, 0x00080022, 0x00080030, 0x00080031, 0x00080032, 0x00080033, 0x00080050,
         0x00080070, 0x00080090, 0x00081030, 0x0008103E, 0x00081090, 0x00100010, 0x00100020, 0x00100030,
         0x00100040, 0x00180015, 0x00180081, 0x00180086, 0x00181060, 0x00189087, 0x0019100A, 0x0019100C,
-        0x00431039, 0x00200011, 0x00200012, 0x00200100, 0x00280301,
+        0x00431039, 0x00200011, 0x00200012, 0x00200100, 0x00280301, 0x00181062, 0x00181088, 0x00181090,
+        0x00181210, 0x00541300,
     }
 )  # fmt: skip
-HEADER_TAGS = IMAGE_TAGS | _GROUPING_TAGS | PIXEL_TABLE_TAGS
+_SHOWING_TAGS = frozenset(
+    {0x00080068, 0x00180040, 0x00181063, 0x00181065, 0x00082144, 0x00185101, 0x00200060, 0x00200062, 0x00540220,
+     0x00281056, 0x00191029}
+)  # fmt: skip
+"""Frame times of a cine, laterality and view of a projection, function of a window, slice times of a mosaic."""
 
-_NOT_IMAGES = (
-    "1.2.840.10008.5.1.4.1.1.66",  # raw data, registration, segmentation, surface
-    "1.2.840.10008.5.1.4.1.1.30",  # parametric map
-    "1.2.840.10008.5.1.4.1.1.481",  # radiotherapy
-    "1.2.840.10008.5.1.4.1.1.88",  # structured reports, key objects
-    "1.2.840.10008.5.1.4.1.1.11",  # presentation states
-    "1.2.840.10008.5.1.4.1.1.104",  # encapsulated documents
-    "1.2.840.10008.5.1.4.1.1.9",  # waveforms
-    "1.2.840.10008.5.1.4.34",  # worklists, plans
-)
+_REFERENCE_TAGS = frozenset({0x00081115, 0x0040A375, 0x0040A385, 0x30060010})
+"""Where derived objects name the series that they were made from."""
+
+HEADER_TAGS = IMAGE_TAGS | _GROUPING_TAGS | PIXEL_TABLE_TAGS | _SHOWING_TAGS | _REFERENCE_TAGS
 
 
 @dataclass(slots=True)
@@ -92,6 +94,7 @@ class Header:
     has_pixels: bool = False
     patient_key: str = ""
     derived_series: bool = False
+    source_series: tuple[str, ...] = ()
     rescale_sound: bool = True
 
     @property
@@ -110,9 +113,34 @@ class Header:
         return (self.rows * self.columns * self.samples * self.bits_allocated + 7) // 8
 
 
+@lru_cache(maxsize=512)
+def object_kind(sop_class_uid: str) -> ObjectKind:
+    """Return what an object of a class is: segmentation, report, plan …; ``NONE`` for an image."""
+    return series_rules().object_kind(sop_class_uid)
+
+
 def is_derived_object(sop_class_uid: str) -> bool:
     """Whether the class is a segmentation, report, plan, document or the like rather than an image."""
-    return any(sop_class_uid == prefix or sop_class_uid.startswith(prefix + ".") for prefix in _NOT_IMAGES)
+    return object_kind(sop_class_uid) is not ObjectKind.NONE
+
+
+def _source_series(e: Elements, own: str) -> tuple[str, ...]:
+    """List the series that a derived object names, in the order of their first mention.
+
+    Source: DICOM PS3.3 C.12.4 (referenced series), C.17.2.3 (evidence), C.8.8.5 (structure set).
+    """
+    found: dict[str, None] = {}
+    series = list(e.items(0x00081115))
+    for evidence in (0x0040A375, 0x0040A385):
+        series += [item for study in e.items(evidence) for item in study.items(0x00081115)]
+    for frame_of_reference in e.items(0x30060010):
+        for study in frame_of_reference.items(0x30060012):
+            series += study.items(0x30060014)
+    for item in series:
+        uid = item.text(0x0020000E)
+        if uid and uid != own:
+            found[uid] = None
+    return tuple(found)[:_MOST_SOURCES]
 
 
 def describe(parsed: ParsedFile) -> Header:
@@ -155,6 +183,10 @@ def describe(parsed: ParsedFile) -> Header:
         header.planes = read_planes(e, header.frames)
         for tag in (0x52009229, 0x52009230):  # large, and all that is needed of them stands in the planes
             e.raw.pop(tag, None)
+    if is_derived_object(header.sop_class_uid):
+        header.source_series = _source_series(e, header.series_uid)
+    for tag in _REFERENCE_TAGS & e.raw.keys():
+        e.raw.pop(tag)
     if 0x00100020 in e or 0x00100010 in e:
         identity = e.text(0x00100020) + "\n" + e.text(0x00100010)
         header.patient_key = hashlib.sha256(identity.encode()).hexdigest()[:16]

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from core.dicom.header import Header, identity_of, is_derived_object
+from core.dicom.header import Header, identity_of, is_derived_object, object_kind
 from core.dicom.layout import Layout, is_mosaic, lay_out, representative
 from core.dicom.stack import SAME_POSITION_MM, listed, normal_of
 from core.domain.errors import SafetyError
-from core.domain.study import InstanceRef, ScannedSeries, SeriesKind, SeriesSummary, SkippedFile
+from core.domain.study import InstanceRef, ObjectKind, ScannedSeries, SeriesKind, SeriesSummary, SkippedFile
 from core.domain.volume import SeriesIssue
 
 _PROJECTIONS = frozenset({"CR", "DX", "MG", "RG", "IO", "PX", "BMD"})
@@ -356,4 +356,6 @@ def _summary(group: Group, key: str, layout: Layout | None, issues: tuple[Series
         axis_codes=layout.geometry.axis_codes() if layout and spatial else "",
         lossy=any(h.lossy for h in group.headers),
         frame_of_reference_uid=first.frame_of_reference_uid or None,
+        object_kind=ObjectKind.NONE if layout else object_kind(first.sop_class_uid) or ObjectKind.UNKNOWN,
+        source_series=tuple(dict.fromkeys(uid for h in group.headers for uid in h.source_series)),
     )
