@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.bridge import collector
+from app.bridge.derived_gateway import DerivedGateway
 from app.bridge.translation import SETTING_OF, audit_row, job_row, model_offer, preferences_row
 from app.presenters.ports import (
     AuditCheck,
@@ -44,7 +45,7 @@ SAMPLE_KIND = "ct-thorax"
 _STUDIES_LOOKED_AT = 200
 
 
-class EngineGateway:
+class EngineGateway(DerivedGateway):
     """Opens the engine on the database thread and calls its services.
 
     Parameters

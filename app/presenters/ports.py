@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from app.presenters.ports_derived import DerivedEngine
 from core.domain.errors import AppError
 from core.domain.explanation import Explanation
 from core.domain.geometry import VolumeGeometry
@@ -162,7 +163,7 @@ class Tasks(Protocol):
         """Run ``call`` on the GUI thread soon; may be called from any thread."""
 
 
-class ReviewEngine(Protocol):
+class ReviewEngine(DerivedEngine, Protocol):
     """The services behind the screens; every method blocks."""
 
     @property

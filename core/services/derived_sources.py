@@ -1,0 +1,50 @@
+"""Finds the series that a derived object was made from."""
+
+from __future__ import annotations
+
+from core.domain.study import ObjectKind, SeriesKind, SeriesSummary
+from core.services.engine import Engine
+from core.services.list_studies import get_series, get_study
+
+_OF_A_STUDY = {ObjectKind.REPORT, ObjectKind.DOCUMENT}
+
+
+def source_of(engine: Engine, series_key: str) -> SeriesSummary | None:
+    """Return the image series that a derived series lies over.
+
+    The first of its source series that the library holds; where the object names none, the largest image series
+    of its study with its frame of reference. A report or document without either lies over the largest series of
+    its study. None when there is nothing of it.
+
+    Raises
+    ------
+    InputError
+        When the derived series isn't in the library.
+    """
+    derived, _ = get_series(engine, series_key)
+    with engine.unit_of_work(writes=False) as uow:
+        for uid in derived.source_series:
+            found = uow.series.get(uid)
+            if found is not None and _is_image(found):
+                return found
+    if derived.source_series:
+        return None
+    others = [s for s in get_study(engine, derived.study_uid).series if _is_image(s)]
+    frame = derived.frame_of_reference_uid
+    if frame is not None:
+        others = [s for s in others if s.frame_of_reference_uid == frame]
+    elif derived.object_kind not in _OF_A_STUDY:
+        return None
+    return max(others, key=lambda s: (s.kind is SeriesKind.VOLUME, s.frames), default=None)
+
+
+def series_of_instance(engine: Engine, sop_instance_uid: str) -> SeriesSummary | None:
+    """Return the series that holds an instance, or None when the library doesn't have it."""
+    with engine.unit_of_work(writes=False) as uow:
+        known = uow.instances.known([sop_instance_uid])
+        stored = known.get(sop_instance_uid)
+        return uow.series.get(stored.series_uid) if stored is not None else None
+
+
+def _is_image(series: SeriesSummary) -> bool:
+    return series.kind is not SeriesKind.OTHER
