@@ -78,9 +78,9 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=_environment(),
+                env=worker_environment(),
                 start_new_session=sys.platform != "win32",
-                creationflags=_creation_flags(low_priority),
+                creationflags=creation_flags(low_priority),
             )
         except OSError as error:
             raise EnvironmentFault(
@@ -88,7 +88,7 @@ class WorkerProcess:
                 f"The worker program cannot be started ({type(error).__name__}, error {error.errno}).",
                 "Check the installation with 'overread doctor'.",
             ) from error
-        self._job = _bind_to_us(self._popen)
+        self._job = bind_to_us(self._popen)
         self._process = _process_of(self._popen.pid)
 
     @property
@@ -204,7 +204,7 @@ def launch(timing: Timing, command: Sequence[str] | None = None, *, low_priority
     return worker
 
 
-def _environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     """Return our environment, with the folder of the sources where the worker's interpreter finds it."""
     environment = dict(os.environ)
     if not getattr(sys, "frozen", False):
@@ -214,14 +214,15 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _creation_flags(low_priority: bool) -> int:
+def creation_flags(low_priority: bool) -> int:
+    """Return what ``Popen`` needs on Windows: no console window, and the priority."""
     if sys.platform != "win32":
         return 0
     priority = subprocess.BELOW_NORMAL_PRIORITY_CLASS if low_priority else 0
     return subprocess.CREATE_NO_WINDOW | priority
 
 
-def _bind_to_us(popen: subprocess.Popen[bytes]) -> WindowsJob | None:
+def bind_to_us(popen: subprocess.Popen[bytes]) -> WindowsJob | None:
     """On Windows, tie the child's life to ours; a refusal leaves the end of the pipe to do it."""
     if sys.platform != "win32":
         return None

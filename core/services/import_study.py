@@ -69,6 +69,7 @@ def import_paths(
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
     on_series: OnSeries | None = None,
+    password: str | None = None,
 ) -> ImportReport:
     """Import files, folders, DICOMDIRs, ZIP archives, NIfTI files and pictures.
 
