@@ -11,13 +11,14 @@ from core.domain.errors import BugError
 
 ALLOWED_KEYS = frozenset(
     {
-        "anchors", "as", "backend", "class_label", "count", "decision_id", "device", "error_code", "events",
-        "explanation_id", "fallbacks", "files", "finding_id", "findings", "first_bad_seq", "formats", "from",
-        "hits", "input_sha256", "instances", "job_id", "kind", "kinds", "layer", "layout", "method", "modality",
-        "mode", "model_id", "model_sha256", "model_version", "ok", "output_sha256", "passed", "queries",
-        "query_length", "reason_given", "result_id", "schema", "seconds", "segments", "series", "setting",
-        "skipped", "slices", "state", "status", "studies", "task", "to", "verdict", "verification", "verified",
-        "with_mask",
+        "anchors", "as", "backend", "class_label", "copies", "count", "days", "decision_id", "device",
+        "error_code", "events", "explanation_id", "fallbacks", "files", "finding_id", "findings",
+        "first_bad_seq", "formats", "from", "full", "hits", "input_sha256", "instances", "job_id", "kind",
+        "kinds", "layer", "layout", "method", "missing", "modality", "mode", "model_id", "model_sha256",
+        "model_version", "ok", "orphans", "output_sha256", "passed", "queries", "query_length",
+        "reason_given", "result_id", "results", "schema", "seconds", "segments", "series", "setting",
+        "skipped", "slices", "state", "status", "studies", "task", "to", "undeleted", "verdict",
+        "verification", "verified", "with_mask",
     }
 )  # fmt: skip
 MAX_TEXT = 160

@@ -31,6 +31,12 @@ class AuditCode(StrEnum):
     MODEL_REMOVED = "model-removed"
     DECISION = "decision"
     STUDY_STATUS = "study-status"
+    STUDY_TAG = "study-tag"
+    RETENTION_RULE = "retention-rule"
+    RETENTION_APPLIED = "retention-applied"
+    LIBRARY_BACKUP = "library-backup"
+    LIBRARY_RESTORED = "library-restored"
+    LIBRARY_CHECK = "library-check"
     READ_FIRST = "read-first"
     JOB_FAILED = "job-failed"
 

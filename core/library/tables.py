@@ -7,12 +7,24 @@ Times are ISO 8601 text in UTC.
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, LargeBinary, MetaData, String, Text
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import BigInteger
 
 UID = String(80)
 TIME = String(40)
+NOT_COUNTED = -1
 
 
 class Base(DeclarativeBase):
@@ -38,16 +50,37 @@ class MetaRow(Base):
 
 
 class StudyRow(Base):
-    """One study."""
+    """One study, with what its series sum up to, so that a list of studies reads no series.
+
+    ``number`` is the row of the search table. ``series_count`` is -1 until the sums are made (see
+    ``StudyRepository.recount``); ``modalities`` and ``body_parts`` are parted by backslashes, as DICOM does.
+    """
 
     __tablename__ = "study"
     study_uid: Mapped[str] = mapped_column(UID, primary_key=True)
-    pseudonym: Mapped[str] = mapped_column(String(32))
+    pseudonym: Mapped[str] = mapped_column(String(32), index=True)
     sealed_description: Mapped[bytes] = mapped_column(LargeBinary)
     study_year_month: Mapped[str] = mapped_column(String(7), default="")
-    status: Mapped[str] = mapped_column(String(20), default="new")
+    status: Mapped[str] = mapped_column(String(20), default="unread")
     imported_utc: Mapped[str] = mapped_column(TIME)
     revision: Mapped[int] = mapped_column(BigInteger, default=0, index=True)
+    number: Mapped[int] = mapped_column(BigInteger, unique=True, index=True)
+    modalities: Mapped[str] = mapped_column(Text, default="")
+    body_parts: Mapped[str] = mapped_column(Text, default="")
+    series_count: Mapped[int] = mapped_column(default=NOT_COUNTED)
+    instance_count: Mapped[int] = mapped_column(default=0)
+    frame_count: Mapped[int] = mapped_column(default=0)
+    issue_count: Mapped[int] = mapped_column(default=0)
+
+
+class TagRow(Base):
+    """A word that readers put on a study; checked to be none of the patient's identity."""
+
+    __tablename__ = "study_tag"
+    study_uid: Mapped[str] = mapped_column(
+        UID, ForeignKey("study.study_uid", ondelete="CASCADE"), primary_key=True
+    )
+    tag: Mapped[str] = mapped_column(String(64), primary_key=True)
 
 
 class IdentityRow(Base):
@@ -82,6 +115,11 @@ class SeriesRow(Base):
     lossy: Mapped[bool] = mapped_column(default=False)
     frame_of_reference_uid: Mapped[str | None] = mapped_column(UID)
     source_format: Mapped[str] = mapped_column(String(16), default="dicom")
+    time_points: Mapped[int] = mapped_column(default=1)
+    dimension: Mapped[str] = mapped_column(String(32), default="")
+    view: Mapped[str] = mapped_column(String(32), default="")
+    object_kind: Mapped[str] = mapped_column(String(16), default="")
+    source_series: Mapped[list[str]] = mapped_column(JSON, default=list)
 
 
 class InstanceRow(Base):
@@ -100,6 +138,46 @@ class InstanceRow(Base):
     sha256: Mapped[str] = mapped_column(String(64), default="")
     size: Mapped[int] = mapped_column(BigInteger)
     mtime_ns: Mapped[int] = mapped_column(BigInteger)
+
+
+class ConflictRow(Base):
+    """A file whose SOP Instance UID the library knows with other content. The path is sealed."""
+
+    __tablename__ = "conflict"
+    conflict_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(UID, index=True)
+    study_uid: Mapped[str] = mapped_column(UID, index=True)
+    sealed_file: Mapped[bytes] = mapped_column(LargeBinary)
+    sha256: Mapped[str] = mapped_column(String(64), default="")
+    seen_utc: Mapped[str] = mapped_column(TIME)
+
+
+class QuarantineRow(Base):
+    """A file that couldn't be imported and why. The path is sealed; ``kept`` says that the library has a copy."""
+
+    __tablename__ = "quarantine"
+    file_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sealed_file: Mapped[bytes] = mapped_column(LargeBinary)
+    code: Mapped[str] = mapped_column(String(64))
+    message: Mapped[str] = mapped_column(Text)
+    seen_utc: Mapped[str] = mapped_column(TIME)
+    kept: Mapped[bool] = mapped_column(default=False)
+
+
+class SavedFilterRow(Base):
+    """A filter of the browser, name and all sealed: readers save what they searched for, names too."""
+
+    __tablename__ = "saved_filter"
+    filter_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class RetentionRuleRow(Base):
+    """A rule by which studies leave the library; ``document`` is the RetentionRule as JSON."""
+
+    __tablename__ = "retention_rule"
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    document: Mapped[str] = mapped_column(Text)
 
 
 class ResultRow(Base):
@@ -221,3 +299,9 @@ class AnchorRow(Base):
 
 
 Index("ix_decision_finding", DecisionRow.result_id, DecisionRow.finding_id)
+
+SEARCH = Table("study_search", MetaData(), Column("rowid", BigInteger), Column("words", Text))
+"""The searched words of each study: FTS5 on SQLite, a plain table on PostgreSQL. ``rowid`` is ``study.number``.
+
+Apart from ``Base.metadata``, because SQLAlchemy can't describe a virtual table.
+"""

@@ -16,6 +16,7 @@ from core.domain.audit import AuditEvent
 from core.library.database import WRITES, Library
 from core.library.errors import translate
 from core.library.repositories.audit import AuditRepository
+from core.library.repositories.import_issues import ConflictRepository, QuarantineRepository
 from core.library.repositories.jobs import JobRepository
 from core.library.repositories.meta import MetaRepository
 from core.library.repositories.results import (
@@ -24,7 +25,9 @@ from core.library.repositories.results import (
     FindingRepository,
     ResultRepository,
 )
-from core.library.repositories.studies import InstanceRepository, SeriesRepository, StudyRepository
+from core.library.repositories.series import InstanceRepository, SeriesRepository
+from core.library.repositories.studies import StudyRepository
+from core.library.repositories.tags import FilterRepository, RetentionRepository, TagRepository
 from core.library.vault import IdentityVault
 
 
@@ -65,6 +68,11 @@ class UnitOfWork:
     studies: StudyRepository
     series: SeriesRepository
     instances: InstanceRepository
+    tags: TagRepository
+    filters: FilterRepository
+    retention: RetentionRepository
+    conflicts: ConflictRepository
+    quarantine: QuarantineRepository
     results: ResultRepository
     findings: FindingRepository
     decisions: DecisionRepository
@@ -132,6 +140,8 @@ class UnitOfWork:
     def commit(self) -> None:
         """Make everything so far durable; the block may go on in a new transaction."""
         try:
+            if self.writes:
+                self.studies.recount_touched()
             self.session.commit()
         except SQLAlchemyError as error:
             self.rollback()
@@ -143,6 +153,7 @@ class UnitOfWork:
     def rollback(self) -> None:
         """Undo everything since the last commit."""
         self.session.rollback()
+        self._touched.clear()
         self.meta.transaction_ended()
         if self._sink is not None and self.writes:
             self._sink.rolled_back()
@@ -154,9 +165,15 @@ class UnitOfWork:
 
     def _make_repositories(self) -> None:
         self.meta = MetaRepository(self.session)
-        self.studies = StudyRepository(self.session, self._vault, self.meta)
-        self.series = SeriesRepository(self.session, self._vault)
+        self._touched: set[str] = set()
+        self.studies = StudyRepository(self.session, self._vault, self.meta, self._touched)
+        self.series = SeriesRepository(self.session, self._vault, self._touched)
         self.instances = InstanceRepository(self.session, self._vault, self._folder)
+        self.tags = TagRepository(self.session, self._touched)
+        self.filters = FilterRepository(self.session, self._vault)
+        self.retention = RetentionRepository(self.session)
+        self.conflicts = ConflictRepository(self.session, self._vault, self._folder)
+        self.quarantine = QuarantineRepository(self.session, self._vault, self._folder)
         self.results = ResultRepository(self.session)
         self.findings = FindingRepository(self.session)
         self.decisions = DecisionRepository(self.session, self._vault)

@@ -17,13 +17,14 @@ from core.audit.head_file import HeadFile
 from core.audit.log import AuditContext, AuditLog
 from core.config.keys import KeyStore
 from core.config.paths import Paths
+from core.config.sealed_file import mount, unmount
 from core.config.settings import Settings, load_settings, save_settings
 from core.config.temp import sweep_temp
 from core.config.version import app_version
 from core.domain.audit import AuditCode, AuditEvent, AuditOutcome
 from core.domain.errors import EnvironmentFault
 from core.library import schema
-from core.library.catalogue import StudyCatalogue
+from core.library.browse_index import BrowseIndex
 from core.library.database import Library, open_library
 from core.library.repositories.meta import INSTALLATION, KEY_CHECK
 from core.library.unit_of_work import UnitOfWork
@@ -31,6 +32,7 @@ from core.library.vault import IdentityVault
 
 KEYRING_HEAD = "audit-head"
 QUERY_INTERVAL_S = 10.0
+_SUMMED_AT_ONCE = 500
 
 
 class Engine:
@@ -48,7 +50,7 @@ class Engine:
         The database.
     vault : IdentityVault
         Seals identity.
-    catalogue : StudyCatalogue
+    browse_index : BrowseIndex
         Studies in memory, for search as one types.
     actor : str
         Who acts, as verdicts and the audit trail name them.
@@ -74,7 +76,7 @@ class Engine:
         self.actor = actor
         self.notices = notices
         self.vault = IdentityVault(keys.derive("vault"), keys.derive("pseudonym"))
-        self.catalogue = StudyCatalogue()
+        self.browse_index = BrowseIndex(self.vault)
         self.installation = ""
         self._audit_key = keys.derive("audit")
         self._log: AuditLog | None = None
@@ -234,6 +236,7 @@ class Engine:
                 self._record_stop(self._log)
         finally:
             self.library.close()
+            self.unmount_sealed_folders()
 
     def __enter__(self) -> Engine:
         """Return the engine; the block's end closes it."""
@@ -249,6 +252,20 @@ class Engine:
                 self.record(AuditCode.QUERY, detail={"queries": self._queries})
             self.record(AuditCode.APPLICATION_STOP)
             log.anchor_now(uow.audit)
+
+    def mount_sealed_folders(self) -> None:
+        """Let this process read the sealed copies and results of this home until ``close``."""
+        for folder, label in self._sealed_folders:
+            mount(folder, self.keys.derive(label))
+
+    def unmount_sealed_folders(self) -> None:
+        """Forget their keys; ``close`` does it."""
+        for folder, _ in self._sealed_folders:
+            unmount(folder)
+
+    @property
+    def _sealed_folders(self) -> tuple[tuple[Path, str], ...]:
+        return ((self.paths.instances, "instances"), (self.paths.results, "results"))
 
     def _remember_head(self, head: Head) -> None:
         self.keys.remember(KEYRING_HEAD, self.head_file.encode(head))
@@ -289,16 +306,19 @@ def open_engine(
         actor or settings.reader_name or os_user,
         tuple(text for text in (keys.notice, notice) if text),
     )
+    engine.mount_sealed_folders()
     try:
         sweep_temp(paths.temp)
         schema.prepare(library, paths.backups, paths.keys / "schema.lock")
         engine.installation = _installation(engine)
+        _sum_up(engine)
         context = AuditContext.of_process(
             engine.actor, os_user, "reader", secrets.token_hex(8), app_version()
         )
         engine.start_audit(context)
     except BaseException:
         library.close()
+        engine.unmount_sealed_folders()
         raise
     return engine
 
@@ -309,6 +329,18 @@ def operating_system_user() -> str:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
         return "unknown"
+
+
+def _sum_up(engine: Engine) -> None:
+    """Make sums and search words of the studies that came from an older schema; a kill loses one batch of it."""
+    while True:
+        with engine.unit_of_work(writes=False) as uow:
+            waiting = uow.studies.not_counted(_SUMMED_AT_ONCE)
+        if not waiting:
+            return
+        with engine.unit_of_work() as uow:
+            for study_uid in waiting:
+                uow.studies.recount(study_uid)
 
 
 def _installation(engine: Engine) -> str:

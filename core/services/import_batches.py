@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core.domain.study import InstanceRef, ScannedSeries, StudySummary
+from core.domain.study import InstanceRef, ReadStatus, ScannedSeries, StudySummary
 from core.library.files import FileStamp, StoredFile
 from core.library.unit_of_work import UnitOfWork
 from core.services.engine import Engine
@@ -101,7 +101,7 @@ def study_of(engine: Engine, first: ScannedSeries) -> StudySummary:
         pseudonym=engine.vault.pseudonym(first.identity, uid),
         description=first.study_description,
         modalities=(),
-        status="new",
+        status=ReadStatus.UNREAD,
         study_date=_year_month(first.study_date),
         imported_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )

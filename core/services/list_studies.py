@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -11,33 +11,44 @@ from numpy.typing import NDArray
 from core.domain.audit import AuditCode
 from core.domain.changes import OperationChanges
 from core.domain.errors import InputError
-from core.domain.study import InstanceRef, PatientIdentity, SeriesSummary, StudySummary
+from core.domain.study import InstanceRef, PatientIdentity, ReadStatus, SeriesSummary, StudySummary
 from core.library.unit_of_work import UnitOfWork
 from core.services.engine import Engine
 
-STATUSES = ("new", "reading", "unsure", "read", "reviewed", "dictated")
+STATUSES = tuple(str(status) for status in ReadStatus)
 
 
 def list_studies(engine: Engine, query: str = "", modality: str = "") -> list[StudySummary]:
-    """Return studies, the newest import first.
+    """Return studies with their series, the newest import first.
 
     Parameters
     ----------
     query : str
-        Words that must all occur in pseudonym, descriptions, body part, modality, month, status, or the patient's
-        name, ID or accession number; case doesn't matter.
+        Words that must all occur in pseudonym, descriptions, body part, modality, month, status, tags, or the
+        patient's name (in any of its groups), ID or accession number; case and accents don't matter.
     modality : str
         Only studies with a series of this modality.
 
     Notes
     -----
-    The first call reads the index into memory (10,000 studies take about a second), later ones only what changed.
+    Reads the series of all studies found; ``core.services.browse.study_lines`` doesn't and is what a screen wants.
     Searches go to the audit trail at most once in ten seconds, as counts.
     """
-    found = engine.catalogue.search(_reader(engine), query, modality)
+    wanted = modality.strip().upper()
+    uids = [
+        line.study_uid
+        for line in engine.browse_index.lines(_reader(engine), query)
+        if not wanted or wanted in line.modalities
+    ]
     if query.strip():
-        engine.note_query(len(query), len(found))
-    return found
+        engine.note_query(len(query), len(uids))
+    return studies_of(engine, uids)
+
+
+def studies_of(engine: Engine, study_uids: Sequence[str]) -> list[StudySummary]:
+    """Return those of the studies that are in the library, with their series, in the order given."""
+    with engine.unit_of_work(writes=False) as uow:
+        return uow.studies.summaries(study_uids)
 
 
 def get_study(engine: Engine, study_uid: str) -> StudySummary:
@@ -48,10 +59,11 @@ def get_study(engine: Engine, study_uid: str) -> StudySummary:
     InputError
         If it isn't in the library (``library.unknown_study``).
     """
-    entry = engine.catalogue.entry(_reader(engine), study_uid)
-    if entry is None:
-        raise _unknown_study()
-    return entry.study
+    with engine.unit_of_work(writes=False) as uow:
+        study = uow.studies.get(study_uid)
+    if study is None:
+        raise unknown_study()
+    return study
 
 
 def get_series(engine: Engine, series_key: str) -> tuple[SeriesSummary, tuple[InstanceRef, ...]]:
@@ -88,19 +100,20 @@ def identity_of(engine: Engine, study_uid: str) -> PatientIdentity:
     SafetyError
         If the sealed record was changed.
     """
-    entry = engine.catalogue.entry(_reader(engine), study_uid)
-    if entry is None:
-        raise _unknown_study()
-    return entry.identity
+    with engine.unit_of_work(writes=False) as uow:
+        identity = uow.studies.identity(study_uid)
+    if identity is None:
+        raise unknown_study()
+    return identity
 
 
 def identities(engine: Engine) -> dict[str, PatientIdentity]:
     """Return the patient of every study, by Study Instance UID; for the screen only."""
-    return {e.study.study_uid: e.identity for e in engine.catalogue.entries(_reader(engine))}
+    return {line.study_uid: line.identity for line in engine.browse_index.lines(_reader(engine))}
 
 
 def set_status(engine: Engine, study_uid: str, status: str) -> OperationChanges:
-    """Set a study's reading status.
+    """Say how far the reading of a study is.
 
     Raises
     ------
@@ -114,15 +127,19 @@ def set_status(engine: Engine, study_uid: str, status: str) -> OperationChanges:
             f"Use one of: {', '.join(STATUSES)}.",
         )
     with engine.unit_of_work() as uow:
-        if not uow.studies.set_status(study_uid, status):
-            raise _unknown_study()
+        former = uow.studies.status(study_uid)
+        if former is None:
+            raise unknown_study()
+        if former == status:
+            return OperationChanges()
+        uow.studies.set_status(study_uid, status)
         engine.record(
             AuditCode.STUDY_STATUS,
             action="U",
             object_kind="study",
             object_ref=study_uid,
             n_objects=1,
-            detail={"status": status},
+            detail={"status": str(status), "from": str(former)},
         )
     return OperationChanges(studies=frozenset({study_uid}), audit=True)
 
@@ -147,7 +164,8 @@ def _reader(engine: Engine) -> Callable[[], AbstractContextManager[UnitOfWork]]:
     return lambda: engine.unit_of_work(writes=False)
 
 
-def _unknown_study() -> InputError:
+def unknown_study() -> InputError:
+    """Return the refusal of a study that isn't in the library."""
     return InputError(
         "library.unknown_study", "There is no such study in the library.", "List the studies that are there."
     )

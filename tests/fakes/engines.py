@@ -62,7 +62,7 @@ def insert_study(
         pseudonym=engine.vault.pseudonym(identity, study_uid),
         description=description,
         modalities=(summary.modality,),
-        status="new",
+        status="unread",
         study_date="2026-01",
         imported_utc=imported_utc,
     )

@@ -89,7 +89,11 @@ def test_the_main_job_runs_on_postgresql(
     with open_engine(tmp_path / "home", actor="reader") as engine:
         assert not engine.library.is_sqlite
         with engine.library.sql.connect() as connection:
-            assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+            context = MigrationContext.configure(
+                connection,
+                opts={"include_name": lambda name, kind, _: (kind, name) != ("table", "study_search")},
+            )
+            assert compare_metadata(context, Base.metadata) == []
         (study,) = import_paths(engine, [tmp_path / "in"]).studies
         assert import_paths(engine, [tmp_path / "in"]).already_present == 4
         assert [s.study_uid for s in list_studies.list_studies(engine, PATIENT_NAME.lower())] == [

@@ -1,295 +1,244 @@
-"""Studies, their series and instances, and the identity behind them."""
+"""Studies, the identity behind them, and the words under which a search finds them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from core.domain.study import InstanceRef, PatientIdentity, SeriesKind, SeriesSummary, StudySummary
-from core.domain.volume import SeriesIssue
-from core.library.files import FileStamp, StoredFile, resolved, stored_text
+from core.domain.study import PatientIdentity, ReadStatus, SeriesSummary, StudySummary
+from core.library.repositories.chunks import in_chunks
 from core.library.repositories.meta import MetaRepository
-from core.library.tables import IdentityRow, InstanceRow, SeriesRow, StudyRow
+from core.library.repositories.series import SeriesRepository
+from core.library.repositories.tags import TagRepository
+from core.library.search_words import search_words
+from core.library.tables import NOT_COUNTED, SEARCH, ConflictRow, IdentityRow, StudyRow
 from core.library.vault import IdentityVault
 
-_CHUNK = 500
+_PARTED = "\\"
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the sums and words of a study are made from."""
+
+    row: Any
+    identity: PatientIdentity
+    series: tuple[SeriesSummary, ...]
+    tags: tuple[str, ...]
 
 
 class StudyRepository:
-    """Studies of the index; each change advances the library's revision and stamps the study with it."""
+    """Studies of the index; each change advances the library's revision and stamps the study with it.
 
-    def __init__(self, session: Session, vault: IdentityVault, meta: MetaRepository) -> None:
+    Parameters
+    ----------
+    touched : set of str
+        Studies below which something changed in this transaction; shared with the repositories of series and tags.
+        Their sums and search words are made anew before the transaction is committed.
+    """
+
+    def __init__(
+        self, session: Session, vault: IdentityVault, meta: MetaRepository, touched: set[str]
+    ) -> None:
         self._session = session
         self._vault = vault
         self._meta = meta
+        self._touched = touched
+        self._series = SeriesRepository(session, vault, touched)
+        self._tags = TagRepository(session, touched)
 
     def add(self, study: StudySummary, identity: PatientIdentity) -> None:
         """Add a study (its series are added by ``SeriesRepository``) and its patient."""
-        self._session.add(
-            StudyRow(
+        last = self._session.scalar(select(func.max(StudyRow.number))) or 0
+        self._session.execute(
+            insert(StudyRow.__table__).values(  # type: ignore[arg-type]
                 study_uid=study.study_uid,
                 pseudonym=study.pseudonym,
-                sealed_description=self._vault.seal_text(_description_of(study.study_uid), study.description),
+                sealed_description=self._vault.seal_text(description_of(study.study_uid), study.description),
                 study_year_month=study.study_date[:7],
-                status=study.status,
+                status=str(ReadStatus(study.status)),
                 imported_utc=study.imported_utc,
                 revision=self._meta.next_revision(),
+                number=last + 1,
             )
         )
         sealed = self._vault.seal_identity(study.study_uid, identity)
-        self._session.flush()
-        self._session.add(IdentityRow(study_uid=study.study_uid, sealed=sealed))
+        self._session.execute(
+            insert(IdentityRow.__table__).values(study_uid=study.study_uid, sealed=sealed)  # type: ignore[arg-type]
+        )
+        for tag in study.tags:
+            self._tags.add(study.study_uid, tag)
+        self._touched.add(study.study_uid)
 
     def exists(self, study_uid: str) -> bool:
         """Whether the study is in the index."""
-        return self._session.get(StudyRow, study_uid) is not None
+        return self.status(study_uid) is not None
 
     def count(self) -> int:
         """Number of studies."""
         return self._session.scalar(select(func.count()).select_from(StudyRow)) or 0
 
+    def status(self, study_uid: str) -> ReadStatus | None:
+        """Return how far the reading of a study is, None when there is no such study."""
+        found = self._session.scalar(select(StudyRow.status).where(StudyRow.study_uid == study_uid))
+        return None if found is None else ReadStatus(found)
+
     def set_status(self, study_uid: str, status: str) -> bool:
         """Write a reading status; False when there is no such study."""
-        row = self._session.get(StudyRow, study_uid)
-        if row is None:
+        if not self.exists(study_uid):
             return False
-        row.status = status
-        row.revision = self._meta.next_revision()
+        self._update(study_uid, status=str(ReadStatus(status)))
+        self._touched.add(study_uid)
         return True
 
     def touch(self, study_uid: str) -> None:
-        """Say that something below the study changed."""
-        row = self._session.get(StudyRow, study_uid)
-        if row is not None:
-            row.revision = self._meta.next_revision()
+        """Say that something below the study changed: its sums are made anew before the transaction ends."""
+        self._touched.add(study_uid)
+
+    def recount(self, study_uid: str) -> None:
+        """Sum up the study's series, write its search words and stamp it with this transaction's revision."""
+        self._touched.discard(study_uid)
+        facts = self._facts(study_uid)
+        if facts is None:
+            return
+        series = facts.series
+        self._update(
+            study_uid,
+            modalities=_PARTED.join(sorted({s.modality for s in series if s.modality})),
+            body_parts=_PARTED.join(sorted({s.body_part for s in series if s.body_part})),
+            series_count=len(series),
+            instance_count=sum(s.instances for s in series),
+            frame_count=sum(s.frames for s in series),
+            issue_count=sum(len(s.issues) for s in series),
+        )
+        self._write_words(facts)
+
+    def recount_touched(self) -> None:
+        """Recount all studies below which something changed."""
+        for study_uid in sorted(self._touched):
+            self.recount(study_uid)
+
+    def not_counted(self, most: int) -> list[str]:
+        """Return up to ``most`` studies of an older schema whose sums were never made."""
+        query = select(StudyRow.study_uid).where(StudyRow.series_count == NOT_COUNTED).limit(most)
+        return list(self._session.scalars(query))
+
+    def remove(self, study_uids: Iterable[str]) -> None:
+        """Delete studies with all that hangs on them; the files are the caller's."""
+        wanted = list(study_uids)
+        for part in in_chunks(wanted):
+            numbers = list(self._session.scalars(select(StudyRow.number).where(StudyRow.study_uid.in_(part))))
+            self._session.execute(delete(SEARCH).where(SEARCH.c.rowid.in_(numbers)))
+            self._session.execute(delete(ConflictRow).where(ConflictRow.study_uid.in_(part)))
+            self._session.execute(delete(StudyRow).where(StudyRow.study_uid.in_(part)))
+        self._touched.difference_update(wanted)
+        self._meta.next_revision()
 
     def uids(self) -> set[str]:
         """Return the UIDs of all studies."""
         return set(self._session.scalars(select(StudyRow.study_uid)))
 
-    def changed_since(self, revision: int) -> list[StudySummary]:
-        """Return the studies whose stamp is newer, with their series; revision -1 returns all."""
-        rows = self._session.execute(select(*StudyRow.__table__.c).where(StudyRow.revision > revision)).all()
-        uids = [row.study_uid for row in rows] if revision >= 0 else None
-        series = SeriesRepository(self._session, self._vault).by_study(uids)
-        return [self._summary(row, tuple(series.get(row.study_uid, ()))) for row in rows]
+    def newest_first(self) -> list[str]:
+        """Return the UIDs of all studies, the newest import first."""
+        order = (StudyRow.imported_utc.desc(), StudyRow.study_uid.desc())
+        return list(self._session.scalars(select(StudyRow.study_uid).order_by(*order)))
+
+    def summaries(self, study_uids: Sequence[str]) -> list[StudySummary]:
+        """Return those of the studies that are in the index, with their series, in the order given."""
+        query = select(*StudyRow.__table__.c)
+        rows: dict[str, Any] = {}
+        for part in in_chunks(list(dict.fromkeys(study_uids))):
+            found = self._session.execute(query.where(StudyRow.study_uid.in_(part)))
+            rows.update((row.study_uid, row) for row in found)
+        series = self._series.by_study(rows)
+        tags = self._tags.by_study(rows)
+        return [
+            self._summary(rows[uid], tuple(series.get(uid, ())), tags.get(uid, ()))
+            for uid in dict.fromkeys(study_uids)
+            if uid in rows
+        ]
 
     def get(self, study_uid: str) -> StudySummary | None:
         """Return one study with its series."""
-        row = self._session.get(StudyRow, study_uid)
-        if row is None:
-            return None
-        series = SeriesRepository(self._session, self._vault).by_study([study_uid])
-        return self._summary(row, tuple(series.get(study_uid, ())))
+        return next(iter(self.summaries([study_uid])), None)
+
+    def of_patient(self, study_uid: str) -> list[str]:
+        """Return all studies of the same patient as a study, itself too, the newest import first."""
+        pseudonym = select(StudyRow.pseudonym).where(StudyRow.study_uid == study_uid).scalar_subquery()
+        query = select(StudyRow.study_uid).where(StudyRow.pseudonym == pseudonym)
+        return list(
+            self._session.scalars(query.order_by(StudyRow.imported_utc.desc(), StudyRow.study_uid.desc()))
+        )
 
     def identity(self, study_uid: str) -> PatientIdentity | None:
         """Return the patient of a study, None when there is no such study."""
-        row = self._session.get(IdentityRow, study_uid)
-        return None if row is None else self._vault.open_identity(study_uid, row.sealed)
+        return self.identities([study_uid]).get(study_uid)
 
     def identities(self, study_uids: Iterable[str] | None = None) -> dict[str, PatientIdentity]:
         """Return the patients of the studies, of all studies when None."""
         query = select(IdentityRow.study_uid, IdentityRow.sealed)
-        rows = _chunked(self._session, query, IdentityRow.study_uid, study_uids)
+        rows = (
+            list(self._session.execute(query))
+            if study_uids is None
+            else [
+                row
+                for part in in_chunks(list(study_uids))
+                for row in self._session.execute(query.where(IdentityRow.study_uid.in_(part)))
+            ]
+        )
         return {row.study_uid: self._vault.open_identity(row.study_uid, row.sealed) for row in rows}
 
-    def _summary(self, row: Any, series: tuple[SeriesSummary, ...]) -> StudySummary:
+    def _facts(self, study_uid: str) -> _Facts | None:
+        query = select(*StudyRow.__table__.c).where(StudyRow.study_uid == study_uid)
+        row = self._session.execute(query).one_or_none()
+        if row is None:
+            return None
+        return _Facts(
+            row,
+            self.identity(study_uid) or PatientIdentity(),
+            tuple(self._series.by_study([study_uid]).get(study_uid, ())),
+            self._tags.by_study([study_uid]).get(study_uid, ()),
+        )
+
+    def _write_words(self, facts: _Facts) -> None:
+        study = self._summary(facts.row, facts.series, facts.tags)
+        words = search_words(study, facts.identity)
+        number = facts.row.number
+        if self._session.scalar(select(SEARCH.c.words).where(SEARCH.c.rowid == number)) == words:
+            return
+        self._session.execute(delete(SEARCH).where(SEARCH.c.rowid == number))
+        self._session.execute(insert(SEARCH).values(rowid=number, words=words))
+
+    def _update(self, study_uid: str, **values: Any) -> None:
+        self._session.execute(
+            update(StudyRow.__table__)  # type: ignore[arg-type]
+            .where(StudyRow.study_uid == study_uid)
+            .values(revision=self._meta.next_revision(), **values)
+        )
+
+    def _summary(self, row: Any, series: tuple[SeriesSummary, ...], tags: tuple[str, ...]) -> StudySummary:
         return StudySummary(
             study_uid=row.study_uid,
             pseudonym=row.pseudonym,
-            description=self._vault.open_text(_description_of(row.study_uid), row.sealed_description),
+            description=self._vault.open_text(description_of(row.study_uid), row.sealed_description),
             modalities=tuple(sorted({s.modality for s in series if s.modality})),
             status=row.status,
             series=series,
             study_date=row.study_year_month,
             imported_utc=row.imported_utc,
+            tags=tags,
         )
 
 
-class SeriesRepository:
-    """Displayable series."""
-
-    def __init__(self, session: Session, vault: IdentityVault) -> None:
-        self._session = session
-        self._vault = vault
-
-    def put(self, summary: SeriesSummary, source_format: str) -> None:
-        """Add a series."""
-        self._session.add(
-            SeriesRow(
-                key=summary.key,
-                series_uid=summary.series_uid,
-                study_uid=summary.study_uid,
-                modality=_short(summary.modality, 16),
-                sealed_description=self._vault.seal_text(_description_of(summary.key), summary.description),
-                body_part=_short(summary.body_part, 64),
-                instances=summary.instances,
-                frames=summary.frames,
-                kind=str(summary.kind),
-                shape_kji=list(summary.shape_kji) if summary.shape_kji else None,
-                spacing_kji_mm=list(summary.spacing_kji_mm) if summary.spacing_kji_mm else None,
-                regular=summary.regular,
-                issues=[asdict(issue) for issue in summary.issues],
-                series_number=summary.series_number,
-                axis_codes=summary.axis_codes,
-                lossy=summary.lossy,
-                frame_of_reference_uid=summary.frame_of_reference_uid,
-                source_format=source_format,
-            )
-        )
-        self._session.flush()
-
-    def remove_series_uid(self, series_uid: str) -> None:
-        """Delete all groups of a DICOM series and their instance rows (not the files)."""
-        keys = select(SeriesRow.key).where(SeriesRow.series_uid == series_uid)
-        self._session.execute(delete(InstanceRow).where(InstanceRow.series_key.in_(keys)))
-        self._session.execute(delete(SeriesRow).where(SeriesRow.series_uid == series_uid))
-
-    def get(self, key_or_uid: str) -> SeriesSummary | None:
-        """Return the series of a key, or the first group of a Series Instance UID."""
-        row = self._session.get(SeriesRow, key_or_uid)
-        if row is None:
-            query = select(SeriesRow).where(SeriesRow.series_uid == key_or_uid).order_by(SeriesRow.key)
-            row = self._session.scalars(query).first()
-        return None if row is None else self._summary(row)
-
-    def by_study(self, study_uids: Iterable[str] | None) -> dict[str, list[SeriesSummary]]:
-        """Return the series of each study, ordered by series number and key; of all studies when None."""
-        query = select(*SeriesRow.__table__.c).order_by(SeriesRow.series_number, SeriesRow.key)
-        found: dict[str, list[SeriesSummary]] = {}
-        for row in _chunked(self._session, query, SeriesRow.study_uid, study_uids):
-            found.setdefault(row.study_uid, []).append(self._summary(row))
-        return found
-
-    def present(self, series_uids: Iterable[str]) -> set[str]:
-        """Return those of the Series Instance UIDs that are in the index."""
-        rows = _chunked(self._session, select(SeriesRow.series_uid), SeriesRow.series_uid, series_uids)
-        return {row.series_uid for row in rows}
-
-    def _summary(self, row: Any) -> SeriesSummary:
-        return SeriesSummary(
-            key=row.key,
-            series_uid=row.series_uid,
-            study_uid=row.study_uid,
-            modality=row.modality,
-            description=self._vault.open_text(_description_of(row.key), row.sealed_description),
-            body_part=row.body_part,
-            instances=row.instances,
-            frames=row.frames,
-            kind=SeriesKind(row.kind),
-            shape_kji=_triple(row.shape_kji),
-            spacing_kji_mm=_triple(row.spacing_kji_mm),
-            regular=row.regular,
-            issues=tuple(SeriesIssue(**issue) for issue in row.issues),
-            series_number=row.series_number,
-            axis_codes=row.axis_codes,
-            lossy=row.lossy,
-            frame_of_reference_uid=row.frame_of_reference_uid,
-        )
-
-
-class InstanceRepository:
-    """Files of the series; paths are sealed."""
-
-    def __init__(self, session: Session, vault: IdentityVault, instances_folder: Path) -> None:
-        self._session = session
-        self._vault = vault
-        self._folder = instances_folder
-
-    def put(self, series_key: str, instances: Sequence[tuple[InstanceRef, FileStamp]]) -> None:
-        """Add the instances of a series in their order."""
-        self._session.add_all(
-            InstanceRow(
-                sop_instance_uid=ref.sop_instance_uid,
-                series_key=series_key,
-                position=position,
-                sop_class_uid=ref.sop_class_uid,
-                sealed_file=self._vault.seal_text(
-                    _file_of(ref.sop_instance_uid), stored_text(ref.file, self._folder)
-                ),
-                frames=ref.frames,
-                instance_number=ref.instance_number,
-                sha256=ref.sha256,
-                size=stamp.size,
-                mtime_ns=stamp.mtime_ns,
-            )
-            for position, (ref, stamp) in enumerate(instances)
-        )
-        self._session.flush()
-
-    def of_series(self, series_key: str) -> tuple[InstanceRef, ...]:
-        """Return the instances of a series in their order."""
-        query = select(InstanceRow).where(InstanceRow.series_key == series_key).order_by(InstanceRow.position)
-        return tuple(self._reference(row) for row in self._session.scalars(query))
-
-    def get(self, sop_instance_uid: str) -> InstanceRef | None:
-        """Return one instance."""
-        row = self._session.get(InstanceRow, sop_instance_uid)
-        return None if row is None else self._reference(row)
-
-    def known(self, sop_instance_uids: Iterable[str]) -> dict[str, StoredFile]:
-        """Return what is stored of those UIDs that are in the index."""
-        query = select(*InstanceRow.__table__.c, SeriesRow.series_uid).join(
-            SeriesRow, SeriesRow.key == InstanceRow.series_key
-        )
-        rows = _chunked(self._session, query, InstanceRow.sop_instance_uid, sop_instance_uids)
-        return {row.sop_instance_uid: self._stored(row) for row in rows}
-
-    def of_series_uid(self, series_uid: str) -> dict[str, StoredFile]:
-        """Return what is stored of all groups of a DICOM series."""
-        query = (
-            select(*InstanceRow.__table__.c, SeriesRow.series_uid)
-            .join(SeriesRow, SeriesRow.key == InstanceRow.series_key)
-            .where(SeriesRow.series_uid == series_uid)
-        )
-        return {row.sop_instance_uid: self._stored(row) for row in self._session.execute(query)}
-
-    def count(self) -> int:
-        """Number of instances in the index."""
-        return self._session.scalar(select(func.count()).select_from(InstanceRow)) or 0
-
-    def _stored(self, row: Any) -> StoredFile:
-        return StoredFile(self._reference(row), FileStamp(row.size, row.mtime_ns), row.series_uid)
-
-    def _reference(self, row: Any) -> InstanceRef:
-        text = self._vault.open_text(_file_of(row.sop_instance_uid), row.sealed_file)
-        return InstanceRef(
-            sop_instance_uid=row.sop_instance_uid,
-            sop_class_uid=row.sop_class_uid,
-            file=resolved(text, self._folder),
-            frames=row.frames,
-            instance_number=row.instance_number,
-            sha256=row.sha256,
-        )
-
-
-def _short(text: str, limit: int) -> str:
-    """Return what a column of PostgreSQL takes: no NUL, no more than ``limit`` characters."""
-    return text.replace("\0", "")[:limit]
-
-
-def _description_of(identifier: str) -> str:
+def description_of(identifier: str) -> str:
+    """Return the context to which the description of a study or series is sealed."""
     return f"description/{identifier}"
 
 
-def _file_of(sop_instance_uid: str) -> str:
-    return f"file/{sop_instance_uid}"
-
-
-def _triple(values: Sequence[Any] | None) -> Any:
-    return tuple(values) if values else None
-
-
-def _chunked(session: Session, query: Any, column: Any, values: Iterable[str] | None) -> Iterable[Any]:
-    """Run ``query`` for all rows, or for those whose ``column`` is among ``values``, some hundred at a time."""
-    if values is None:
-        yield from session.execute(query)
-        return
-    wanted = list(values)
-    for start in range(0, len(wanted), _CHUNK):
-        yield from session.execute(query.where(column.in_(wanted[start : start + _CHUNK])))
+def parted(text: str) -> tuple[str, ...]:
+    """Return the values of a column that holds several."""
+    return tuple(text.split(_PARTED)) if text else ()

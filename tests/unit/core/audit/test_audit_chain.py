@@ -74,10 +74,10 @@ def test_a_change_and_its_record_stand_or_fall_together(
         with monkeypatch.context() as patch:
             patch.setattr(AuditRepository, "append", full)
             with pytest.raises(BugError):
-                list_studies.set_status(engine, STUDY_UID, "read")
-        assert list_studies.get_study(engine, STUDY_UID).status == "new"
-        list_studies.set_status(engine, STUDY_UID, "read")
-        assert list_studies.get_study(engine, STUDY_UID).status == "read"
+                list_studies.set_status(engine, STUDY_UID, "reviewed")
+        assert list_studies.get_study(engine, STUDY_UID).status == "unread"
+        list_studies.set_status(engine, STUDY_UID, "reviewed")
+        assert list_studies.get_study(engine, STUDY_UID).status == "reviewed"
         assert verify_audit.verify(engine).ok
 
 
@@ -167,9 +167,9 @@ def test_a_head_that_cannot_be_noted_does_not_undo_what_was_done(
         insert_study(engine)
         with monkeypatch.context() as patch:
             patch.setattr(head_file, "atomic_write_bytes", full_disk)
-            list_studies.set_status(engine, STUDY_UID, "read")
+            list_studies.set_status(engine, STUDY_UID, "reviewed")
         assert "audit.head_not_written" in caplog.text
-        assert list_studies.get_study(engine, STUDY_UID).status == "read"
+        assert list_studies.get_study(engine, STUDY_UID).status == "reviewed"
         assert verify_audit.verify(engine).ok
         engine.record(AuditCode.EXPORT)
         head = engine.head_file.read()

@@ -55,8 +55,8 @@ def test_the_catalogue_follows_what_another_process_wrote(tmp_path: Path) -> Non
         assert len(list_studies.list_studies(other)) == 1
         insert_study(engine, "1.2.9", "1.2.9.1")
         assert len(list_studies.list_studies(other)) == 2
-        list_studies.set_status(other, "1.2.9", "read")
-        assert list_studies.get_study(engine, "1.2.9").status == "read"
+        list_studies.set_status(other, "1.2.9", "reviewed")
+        assert list_studies.get_study(engine, "1.2.9").status == "reviewed"
         with other.unit_of_work() as uow:
             uow.session.connection().exec_driver_sql(f"DELETE FROM study WHERE study_uid = '{STUDY_UID}'")
             uow.meta.next_revision()
@@ -77,7 +77,7 @@ def test_unknown_things_are_refused(tmp_path: Path) -> None:
             lambda: list_studies.get_series(engine, "1.2"),
             lambda: list_studies.get_study(engine, "1.2"),
             lambda: list_studies.identity_of(engine, "1.2"),
-            lambda: list_studies.set_status(engine, "1.2", "read"),
+            lambda: list_studies.set_status(engine, "1.2", "reviewed"),
             lambda: list_studies.set_status(engine, STUDY_UID, "lost"),
             lambda: list_studies.thumbnail(engine, "1.2"),
         ):
