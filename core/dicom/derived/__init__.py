@@ -1,0 +1,1 @@
+"""Readers of objects that are derived from images: segmentations, structures, reports, states, maps, documents."""
