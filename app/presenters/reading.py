@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.presenters.reading_frame import EMPTY
-from app.presenters.reading_navigation import ReadingNavigation
+from app.presenters.reading_navigation import INVERTED_AT_FIRST
+from app.presenters.reading_objects import ReadingObjects
 from app.presenters.reading_state import (
     Notice,
     Slot,
@@ -27,13 +28,13 @@ from core.domain.volume import Volume
 from core.render.grey import automatic_window, is_colour
 from core.render.heat import HeatColors, HeatStyle
 from core.render.palette import safe_colors
-from core.render.presets import initial_window, presets_for
+from core.render.presets import initial_window, presets_of_volume
 from core.render.series import DisplaySeries, require_same_grid
 
 ARRIVALS_PER_PICTURE = 8
 
 
-class ReadingPresenter(ReadingNavigation):
+class ReadingPresenter(ReadingObjects):
     """View-model of the reading area.
 
     Every method belongs to the GUI thread. Answers that arrive late carry the generation of the series
@@ -48,7 +49,11 @@ class ReadingPresenter(ReadingNavigation):
         self._window_chosen = False
         self._notice = Notice("Loading…", summary.description)
         self._intent = replace(
-            self._intent, maximised=None, cameras=(), inverted=False, hidden_segments=frozenset()
+            self._intent,
+            maximised=None,
+            cameras=(),
+            inverted=summary.modality in INVERTED_AT_FIRST,
+            hidden_segments=frozenset(),
         )
         self._refresh()
 
@@ -99,13 +104,13 @@ class ReadingPresenter(ReadingNavigation):
             return
         partial = self._loaded
         series = DisplaySeries(volume)
-        self._loaded = Loaded(series, self._generation)
+        self._loaded = replace(self._fresh(series), objects=partial.objects if partial is not None else ())
         self._buffer, self._notice = None, None
         if partial is None or partial.series.volume.geometry.shape_kji != volume.geometry.shape_kji:
             self._open(series)
         elif not is_colour(volume) and not self._window_chosen:
             self._intent = replace(self._intent, window=initial_window(volume))
-        self._preset_group = presets_for(volume.modality, volume.body_part, volume.units)
+        self._preset_group = presets_of_volume(volume)
         self._refresh()
 
     def fail(self, title: str, detail: str = "", remedy: str = "", generation: int | None = None) -> None:
@@ -198,6 +203,12 @@ class ReadingPresenter(ReadingNavigation):
         if self._intent.blink:
             self._change(blink_dark=not self._intent.blink_dark)
 
+    def _fresh(self, series: DisplaySeries) -> Loaded:
+        summary = self._summary
+        if summary is None:
+            return Loaded(series, self._generation)
+        return Loaded(series, self._generation, view=summary.view, dimension=summary.dimension)
+
     def _grid_fault(self, geometry: VolumeGeometry, what: str) -> str:
         if self._loaded is None:
             return ""
@@ -226,10 +237,10 @@ class ReadingPresenter(ReadingNavigation):
         )
         series = DisplaySeries(volume)
         arrival = Arrival(np.zeros(geometry.shape_kji[0], dtype=np.bool_))
-        self._loaded = Loaded(series, self._generation, revision=-1, arrival=arrival)
+        self._loaded = replace(self._fresh(series), revision=-1, arrival=arrival)
         self._notice = None
         self._open(series, sample=pixels)
-        self._preset_group = presets_for(volume.modality, volume.body_part, volume.units)
+        self._preset_group = presets_of_volume(volume)
 
     def _open(self, series: DisplaySeries, sample: NDArray | None = None) -> None:
         """Intent for a newly opened series: the middle, its own window, a slot that exists."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from numpy.typing import NDArray
 
-from app.presenters.mpr import cells_for
+from app.presenters.mpr import cells_for, number_of
 from app.presenters.reading_state import (
     LayoutState,
     Notice,
@@ -22,6 +22,7 @@ from core.domain.study import SeriesSummary
 from core.domain.volume import Volume
 from core.render.palette import Rgb
 from core.render.presets import Preset, PresetGroup
+from core.render.series import DisplaySeries
 
 EMPTY = Notice("No study open", "Drop a study here or press Ctrl+O.")
 
@@ -89,6 +90,26 @@ class ReadingFrame:
             return None
         x, y, z = self._loaded.series.volume.geometry.lps_of([self._intent.cursor_ijk])[0]
         return float(x), float(y), float(z)
+
+    @property
+    def summary(self) -> SeriesSummary | None:
+        """The series on display or on its way."""
+        return self._summary
+
+    @property
+    def display(self) -> DisplaySeries | None:
+        """Planes and pictures of what is displayed."""
+        return self._loaded.series if self._loaded is not None else None
+
+    @property
+    def number(self) -> tuple[int, int]:
+        """Picture of the active plane, from 0, and how many there are."""
+        if self._loaded is None:
+            return 0, 0
+        grids = self._loaded.series.grids
+        plane = self._intent.active.plane
+        grid = grids[plane if plane in grids else self._loaded.series.native]
+        return number_of(grid, self._intent.cursor_ijk), grid.count
 
     def _change(self, **wishes: object) -> None:
         changed = replace(self._intent, **wishes)  # type: ignore[arg-type]

@@ -21,6 +21,8 @@ from core.render.scene_presets import SEGMENTS_ONLY, presets_of
 #: A vertical drag of this many pixels moves the level by one window width; a horizontal one by e doubles it.
 WINDOW_DRAG_PX = 300.0
 ZOOM_DRAG_PX = 200.0
+#: Uptake is read black on white.
+INVERTED_AT_FIRST = ("PT",)
 
 
 class ReadingNavigation(ReadingFrame):
@@ -104,6 +106,19 @@ class ReadingNavigation(ReadingFrame):
         number = number_of(series.grids[where.plane], self._intent.cursor_ijk)
         self._choose_window(automatic_window(series.values(where.plane, number), series.volume.units))
 
+    def file_windows(self) -> tuple[Window, ...]:
+        """Windows that the files of the series bring."""
+        return self._loaded.series.volume.windows if self._loaded is not None else ()
+
+    def next_file_window(self) -> None:
+        """Apply the next window that the files bring, the first one again after the last."""
+        windows = self.file_windows()
+        if not windows:
+            return
+        now = self._intent.window
+        place = windows.index(now) + 1 if now in windows else 0
+        self._choose_window(windows[place % len(windows)])
+
     def drag_window(self, dx: float, dy: float) -> None:
         """Widen with a drag to the right, raise the level (darken) with a drag down; pixels."""
         old = self._intent.window
@@ -141,7 +156,12 @@ class ReadingNavigation(ReadingFrame):
         window = self._intent.window
         if self._loaded is not None and not is_colour(self._loaded.series.volume):
             window = initial_window(self._loaded.series.volume)
-        self._change(cameras=(), inverted=False, window=window)
+        inverted = self._loaded is not None and self._loaded.series.volume.modality in INVERTED_AT_FIRST
+        self._change(cameras=(), inverted=inverted, window=window)
+
+    def single_plane_reason(self) -> str:
+        """Why the open series can be shown in one plane only; empty when it can be cut."""
+        return self._loaded.series.single_plane_reason if self._loaded is not None else ""
 
     def set_layout(self, layout: str) -> None:
         """Arrange the viewports: ``"mpr"``, ``"stack"``, ``"3d"`` or ``"2x2"``."""

@@ -19,7 +19,8 @@ from core.domain.segmentation import Segmentation
 from core.domain.volume import Volume
 from core.domain.window import Window
 from core.render.annotations import Badge, CornerTexts
-from core.render.heat import HeatStyle
+from core.render.heat import HeatColors, HeatStyle
+from core.render.objects import Mark
 from core.render.overlay import OverlayStyle
 from core.render.palette import Rgb
 from core.render.placement import Camera
@@ -30,6 +31,8 @@ _NO_TEXTS = CornerTexts()
 _SOFT_TISSUE = Window(40.0, 400.0)
 _OUTLINES = OverlayStyle()
 _HEAT = HeatStyle()
+VALUE_STYLE = HeatStyle(0.55, 0.02, HeatColors.VIRIDIS)
+"""How maps of an archive are drawn: in other colours than the heat maps of our models."""
 
 
 class Layout(StrEnum):
@@ -113,13 +116,61 @@ class LabelLayer:
 
 
 @dataclass(frozen=True)
+class Legend:
+    """Words on a colour scale: at its upper end, at its threshold, at its lower end; ``title`` stands above."""
+
+    high: str = "1"
+    cut: str = ""
+    low: str = "0"
+    title: str = ""
+
+
+@dataclass(frozen=True)
 class HeatLayer:
     """A heat map: ``load()`` gives ``(rows, columns)`` premultiplied screen pixels."""
 
     key: Hashable
     style: HeatStyle
     note: str
+    legend: Legend
     load: Callable[[], NDArray[np.uint32]] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line in a colour: ``points`` is ``(N, 2)`` float64 screen positions (column, row) at pixel centres."""
+
+    color: Rgb
+    points: NDArray[np.float64] = field(compare=False, repr=False)
+    closed: bool = True
+
+
+@dataclass(frozen=True)
+class LineLayer:
+    """Contours, drawn as they were given."""
+
+    key: Hashable
+    load: Callable[[], tuple[Line, ...]] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class MarkLayer:
+    """Graphics and words that somebody put on a picture; ``place`` maps slice positions (i, j) to the screen."""
+
+    key: Hashable
+    color: str
+    marks: tuple[Mark, ...] = field(compare=False, repr=False)
+    place: Callable[[NDArray[np.float64]], NDArray[np.float64]] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Pictures or lines of a picture that were never acquired, in screen positions (column, row, width, height)."""
+
+    column: int
+    row: int
+    columns: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -151,6 +202,11 @@ class ViewportState:
     annotated: bool = True
     calibrated: bool = True
     tool: Tool = Tool.WINDOW
+    values: HeatLayer | None = None
+    overlays: tuple[LabelLayer, ...] = ()
+    lines: tuple[LineLayer, ...] = ()
+    marks: tuple[MarkLayer, ...] = ()
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -196,6 +252,7 @@ class ReadingIntent:
     cameras: tuple[tuple[Slot, Camera], ...] = ()
     scene_wanted: bool = False
     scene_preset: str = ""
+    objects_hidden: bool = False
 
     def camera(self, slot: Slot) -> Camera:
         """Zoom and pan of a slot."""

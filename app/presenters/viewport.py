@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from app.presenters.mpr import crosshair_in, number_of
 from app.presenters.reading_state import (
+    Gap,
     HeatLayer,
     LabelLayer,
+    Legend,
     Notice,
     PictureLayer,
     ReadingIntent,
@@ -19,10 +21,18 @@ from app.presenters.reading_state import (
     Slot,
     ViewportState,
 )
+from app.presenters.shown_objects import (
+    ShownObject,
+    is_native,
+    lines_of,
+    marks_of,
+    overlays_of,
+    values_of,
+)
 from core.domain.explanation import Explanation
 from core.domain.geometry import VolumeGeometry
 from core.domain.segmentation import Segmentation
-from core.render.annotations import Badge, badges, corner_texts, heat_note, is_uncalibrated
+from core.render.annotations import Badge, badges, corner_texts, heat_note, is_uncalibrated, slice_kind
 from core.render.grey import is_colour, window_picture
 from core.render.heat import draw_heat
 from core.render.overlay import OverlayStyle
@@ -76,6 +86,9 @@ class Loaded:
     result_fault: str = ""
     result_refused: str = ""
     explanation: Explanation | None = None
+    objects: tuple[ShownObject, ...] = ()
+    view: str = ""
+    dimension: str = ""
 
 
 def resolve_viewport(slot: Slot, loaded: Loaded, intent: ReadingIntent) -> ViewportState:
@@ -89,6 +102,7 @@ def resolve_viewport(slot: Slot, loaded: Loaded, intent: ReadingIntent) -> Viewp
     inverted = intent.inverted != series.volume.inverted
     window = None if is_colour(series.volume) else intent.window
     layers_shown = missing is None and not (intent.ai_hidden or intent.held)
+    objects = () if missing or intent.objects_hidden or intent.held else loaded.objects
     return ViewportState(
         slot=slot,
         grid=grid,
@@ -100,13 +114,20 @@ def resolve_viewport(slot: Slot, loaded: Loaded, intent: ReadingIntent) -> Viewp
         if intent.crosshair and not missing and _linked(intent)
         else None,
         camera=intent.camera(slot),
-        corners=corner_texts(series.volume, grid, number, window, intent.inverted),
-        badges=_badges(loaded, intent),
+        corners=corner_texts(
+            series.volume, grid, number, window, intent.inverted, loaded.view, loaded.dimension
+        ),
+        badges=_badges(loaded, intent, grid, number),
         notice=missing,
         active=intent.active is slot,
         annotated=intent.texts,
         calibrated=not is_uncalibrated(series.volume),
         tool=intent.tool,
+        values=values_of(objects, grid, number),
+        overlays=overlays_of(objects, grid, number, intent),
+        lines=lines_of(objects, grid, number),
+        marks=marks_of(objects, grid, number),
+        gaps=_gaps(loaded, grid, number),
     )
 
 
@@ -119,7 +140,12 @@ def resolve_scene(loaded: Loaded | None, intent: ReadingIntent) -> SceneState:
     segmentation = None if loaded.result_refused else loaded.segmentation
     shown = segmentation is not None and not (intent.ai_hidden or intent.held)
     return SceneState(
-        key=(loaded.generation, loaded.revision if not waiting else -1, loaded.layer_revision),
+        key=(
+            loaded.generation,
+            loaded.revision if not waiting else -1,
+            loaded.layer_revision,
+            loaded.series.volume.time_point,
+        ),
         wanted=intent.scene_wanted and not waiting,
         active=intent.active is Slot.SCENE,
         preset=_scene_preset(loaded, intent, shown),
@@ -152,7 +178,7 @@ def _linked(intent: ReadingIntent) -> bool:
 def _missing(loaded: Loaded, grid: PlaneGrid, number: int) -> Notice | None:
     arrival = loaded.arrival
     if arrival is None or arrival.complete:
-        return None
+        return _never_acquired(loaded, grid, number)
     total = arrival.received.size
     if grid.through.array_axis == 0:
         if arrival.received[grid.array_index(number)]:
@@ -162,8 +188,46 @@ def _missing(loaded: Loaded, grid: PlaneGrid, number: int) -> Notice | None:
     return None if arrival.count else Notice("Loading…", f"0 of {total} slices have arrived.")
 
 
-def _badges(loaded: Loaded, intent: ReadingIntent) -> tuple[Badge, ...]:
-    found = list(badges(loaded.series.volume))
+def _never_acquired(loaded: Loaded, grid: PlaneGrid, number: int) -> Notice | None:
+    missing = loaded.series.volume.missing_slices
+    if not missing or not is_native(grid) or grid.array_index(number) not in missing:
+        return None
+    count = len(missing)
+    return Notice(
+        "Slice missing",
+        f"It was never found. {count} of {grid.count} slices of this series {'is' if count == 1 else 'are'} missing.",
+        "Import the complete series, or rely on the neighbouring slices.",
+        "caution",
+    )
+
+
+def _gaps(loaded: Loaded, grid: PlaneGrid, number: int) -> tuple[Gap, ...]:
+    """What to hatch: a whole picture that is missing, or the lines of a cut that missing slices leave."""
+    missing = loaded.series.volume.missing_slices
+    if not missing:
+        return ()
+    if is_native(grid):
+        whole = (Gap(0, 0, grid.columns, grid.rows),)
+        return whole if grid.array_index(number) in missing else ()
+    if grid.down.array_axis == 0:
+        return tuple(Gap(0, round(grid.down.to_index(k)), grid.columns, 1) for k in missing)
+    return tuple(Gap(round(grid.across.to_index(k)), 0, 1, grid.rows) for k in missing)
+
+
+def _badges(loaded: Loaded, intent: ReadingIntent, grid: PlaneGrid, number: int) -> tuple[Badge, ...]:
+    volume = loaded.series.volume
+    found = list(badges(volume))
+    if is_native(grid) and slice_kind(volume, grid.array_index(number)) == "interpolated":
+        found.append(Badge("interpolated", "This slice was calculated from its acquired neighbours."))
+    if volume.missing_slices and not is_native(grid):
+        found.append(Badge("slices missing", "The hatched lines were never acquired."))
+    if volume.time_point and loaded.segmentation is not None and not intent.ai_hidden:
+        found.append(Badge("AI result of t 1", "Models ran on the first time point; this is another one."))
+    if loaded.objects:
+        hidden = intent.objects_hidden or intent.held
+        names = ", ".join(shown.title for shown in loaded.objects)
+        words = "archive objects hidden" if hidden else "with archive objects"
+        found.append(Badge(words, f"Made by others, not by a model of this program: {names}.", "quiet"))
     arrival = loaded.arrival
     if arrival is not None and not arrival.complete:
         found.append(
@@ -184,7 +248,8 @@ def _picture(
     loaded: Loaded, plane: Plane, number: int, intent: ReadingIntent, inverted: bool
 ) -> PictureLayer:
     series, window = loaded.series, intent.window
-    key = (loaded.generation, loaded.revision, plane, number, window.center, window.width, inverted)
+    time = series.volume.time_point
+    key = (loaded.generation, loaded.revision, time, plane, number, window, inverted)
     return PictureLayer(key, lambda: window_picture(series.values(plane, number), window, inverted))
 
 
@@ -212,5 +277,6 @@ def _heat(loaded: Loaded, plane: Plane, number: int, intent: ReadingIntent) -> H
         key,
         style,
         heat_note(explanation),
+        Legend("1", f"{style.threshold:.2g}", "0"),
         lambda: draw_heat(np.ascontiguousarray(grid.extract(explanation.heat, number)), style),
     )

@@ -25,6 +25,10 @@ METHOD_TITLES = {
     "occlusion": "Occlusion",
 }
 _QUIET_BADGES = {"geometry.frame_of_reference_varies": "frame UIDs vary"}
+# Found with voxels that were not put onto a regular grid: cuts across the slices would show wrong lengths.
+_UNEVEN = {"geometry.gap", "geometry.irregular_spacing"}
+_NOT_ONE_STACK = {"geometry.misaligned", "geometry.mixed_frame_of_reference"}
+_RESAMPLED = {"geometry.resampled", "geometry.shear_corrected", "geometry.regridded"}
 _ISSUE_BADGES = {
     "dicom.incomplete_series": "incomplete",
     "dicom.mixed_patients": "mixed patients",
@@ -39,6 +43,8 @@ _ISSUE_BADGES = {
     "geometry.shear_corrected": "resampled",
     "geometry.tilt": "tilt",
     "geometry.uncalibrated": "uncalibrated",
+    "geometry.resampled": "resampled",
+    "pet.no_suv": "no SUV",
     "nifti.no_orientation": "orientation unknown",
     "nifti.two_orientations": "two orientations",
 }
@@ -55,17 +61,18 @@ class Badge:
 
 @dataclass(frozen=True)
 class CornerTexts:
-    """At most four texts; lines are separated by newlines."""
+    """At most four texts; lines are separated by newlines. ``marker`` is side and view of a projection."""
 
     top_left: str = ""
     top_right: str = ""
     bottom_left: str = ""
     bottom_right: str = ""
+    marker: str = ""
 
 
-def number_text(grid: PlaneGrid, number: int) -> str:
+def number_text(grid: PlaneGrid, number: int, unit: str = "im") -> str:
     """``im 132/227`` under the patient coordinate through the plane, where there is one."""
-    text = f"im {number + 1}/{grid.count}"
+    text = f"{unit} {number + 1}/{grid.count}"
     if grid.plane is Plane.IMAGE:
         return text if grid.count > 1 else ""
     ijk = grid.ijk_of((grid.columns - 1) / 2, (grid.rows - 1) / 2, number)
@@ -79,30 +86,66 @@ def number_text(grid: PlaneGrid, number: int) -> str:
     return f"{positive if value >= 0 else negative} {abs(value):.1f} mm\n{text}"
 
 
-def window_text(window: Window, inverted: bool = False) -> str:
-    """``W 1500  L −600`` under the preset's name; the minus sign is the typographic one."""
+def time_text(volume: Volume, dimension: str = "") -> str:
+    """``t 2/3`` of a 4-D series, with what is counted when it isn't time; empty for other series."""
+    if volume.time_points < 2:
+        return ""
+    text = f"t {volume.time_point + 1}/{volume.time_points}"
+    return text if dimension in ("", "time", "time point") else f"{dimension}  {text}"
+
+
+def frame_text(volume: Volume, grid: PlaneGrid, number: int) -> str:
+    """``fr 3/10  0.20 s`` of a cine, else what ``number_text`` says."""
+    times = volume.frame_times_ms
+    if grid.plane is not Plane.IMAGE or len(times) != grid.count or grid.count < 2:
+        return number_text(grid, number)
+    return f"{number_text(grid, number, 'fr')}  {times[grid.array_index(number)] / 1000:.2f} s"
+
+
+def window_text(window: Window, inverted: bool = False, suvbw_factor: float | None = None) -> str:
+    """``W 1500  L −600`` under the preset's name; the minus sign is the typographic one.
+
+    With the factor to SUV the ends of the window are given: ``SUVbw 0 – 6``.
+    """
 
     def number(value: float) -> str:
         return f"{value:.3g}" if abs(value) < 10 and value != int(value) else f"{value:.0f}"
 
-    text = f"W {number(window.width)}  L {number(window.center).replace('-', '−')}"
-    above = "  ".join(part for part in (window.name, "inverted" if inverted else "") if part)
+    if suvbw_factor is not None:
+        low, high = (
+            round((window.center + side * window.width / 2) * suvbw_factor, 2) + 0.0 for side in (-1, 1)
+        )
+        text = f"SUVbw {number(low).replace('-', '−')} – {number(high)}"
+        name = "" if window.name.startswith("SUV") else window.name
+    else:
+        text = f"W {number(window.width)}  L {number(window.center).replace('-', '−')}"
+        name = window.name
+    above = "  ".join(part for part in (name, "inverted" if inverted else "") if part)
     return f"{above}\n{text}" if above else text
 
 
 def corner_texts(
-    volume: Volume, grid: PlaneGrid, number: int, window: Window | None, inverted: bool = False
+    volume: Volume,
+    grid: PlaneGrid,
+    number: int,
+    window: Window | None,
+    inverted: bool = False,
+    view: str = "",
+    dimension: str = "",
 ) -> CornerTexts:
-    """Words for one viewport: plane, series and modality; slice; window. Top right is left to badges."""
+    """Words for one viewport: plane, series and modality; slice and time; window. Top right is left to badges."""
     title = volume.modality if grid.plane is Plane.IMAGE else grid.plane.value.upper()
     description = shortened(volume.description or volume.body_part)
     second = "  ".join(part for part in (volume.modality, description) if part)
     if grid.plane is Plane.IMAGE:
         second = description
+    factor = volume.suvbw_factor if volume.units != "SUVbw" else 1.0
+    where = (time_text(volume, dimension), frame_text(volume, grid, number))
     return CornerTexts(
         top_left="\n".join(line for line in (title, second) if line),
-        bottom_left=window_text(window, inverted) if window is not None else "",
-        bottom_right=number_text(grid, number),
+        bottom_left=window_text(window, inverted, factor) if window is not None else "",
+        bottom_right="\n".join(line for line in where if line),
+        marker=view or volume.extra.get("view", ""),
     )
 
 
@@ -113,13 +156,39 @@ def shortened(text: str, longest: int = _LONGEST_DESCRIPTION) -> str:
 
 
 def value_text(volume: Volume, value: float | np.ndarray) -> str:
-    """A voxel's value with its unit, as shown under the cursor."""
+    """A voxel's value with its unit, as shown under the cursor; PET with its SUV where that is known."""
     if isinstance(value, np.ndarray) and value.ndim:
         return "RGB " + " ".join(str(int(v)) for v in value)
     number = float(value)
+    if not np.isfinite(number):
+        return "no value"
     text = f"{number:.0f}" if number == int(number) else f"{number:.4g}"
-    unit = {"HU": " HU", "SUVbw": " SUV"}.get(volume.units, "")
+    if volume.suvbw_factor is not None and volume.units != "SUVbw":
+        text = f"{number:.0f} Bq/ml  SUVbw {number * volume.suvbw_factor:.2f}"
+    elif volume.units == "SUVbw":
+        text = f"SUVbw {number:.2f}"
+    unit = {"HU": " HU"}.get(volume.units, "")
     return text.replace("-", "−") + unit
+
+
+def slice_kind(volume: Volume, k: int) -> str:
+    """``"missing"`` for a slice that was never found, ``"interpolated"`` for one between acquired ones, else ``""``."""
+    if k in volume.missing_slices:
+        return "missing"
+    uids = volume.sop_instance_uids
+    return "interpolated" if any(uids) and k < len(uids) and not uids[k] else ""
+
+
+def cut_fault(volume: Volume) -> str:
+    """Why cuts across the slices would be wrong; empty when they are right."""
+    if volume.geometry.is_sheared:
+        return "The slices are tilted against their stack and were not straightened."
+    codes = {issue.code for issue in volume.issues}
+    resampled = bool(codes & _RESAMPLED) or bool(volume.extra.get("resampled")) or bool(volume.missing_slices)
+    for issue in volume.issues:
+        if issue.code in _NOT_ONE_STACK or (issue.code in _UNEVEN and not resampled):
+            return issue.message
+    return ""
 
 
 def badges(volume: Volume) -> tuple[Badge, ...]:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from core.domain.explanation import Explanation
 from core.domain.segmentation import Segmentation
 from core.domain.window import Window
-from core.render.annotations import badges, corner_texts, heat_note, is_uncalibrated, number_text
+from core.render.annotations import badges, corner_texts, heat_note, is_uncalibrated, slice_kind
 from core.render.grey import is_colour, window_picture
 from core.render.heat import HeatStyle, color_ramp, draw_heat
 from core.render.overlay import OverlayStyle, draw_labels
@@ -61,6 +61,8 @@ def compose_viewport(panel: Panel, size: tuple[int, int], style: PageStyle) -> I
     draw = ImageDraw.Draw(image, "RGBA")
     if panel.crosshair is not None and panel.crosshair_planes is not None:
         _crosshair(draw, panel, placement, size, style)
+    if panel.grid.through.array_axis == 0:
+        _slice_kind(draw, panel, placement, size, style)
     _letters(draw, panel.grid, size, style)
     _scale_bar(draw, panel, placement, size, style)
     if panel.annotated:
@@ -70,6 +72,19 @@ def compose_viewport(panel: Panel, size: tuple[int, int], style: PageStyle) -> I
     _badges(draw, panel, size, style)
     draw.rectangle((0, 0, size[0] - 1, size[1] - 1), outline=(*style.plane_color(panel.plane), 200))
     return image
+
+
+def _slice_kind(
+    draw: ImageDraw.ImageDraw, panel: Panel, placement: Placement, size: tuple[int, int], style: PageStyle
+) -> None:
+    """Say on the picture that its slice is missing or was interpolated."""
+    kind = slice_kind(panel.series.volume, panel.grid.array_index(panel.number))
+    if not kind:
+        return
+    words = "Slice missing" if kind == "missing" else "interpolated"
+    middle = (placement.left + placement.width / 2, placement.top + placement.height / 2)
+    at = middle if kind == "missing" else (size[0] / 2, size[1] - _margin(style) - style.px(24))
+    write_text(draw, at, words, style, anchor="mm", size=15, color="caution", bold=True)
 
 
 def write_text(
@@ -179,6 +194,13 @@ def _corners(draw: ImageDraw.ImageDraw, panel: Panel, size: tuple[int, int], sty
     bottom = size[1] - margin
     write_text(draw, (margin, bottom), texts.bottom_left, style, anchor="ld")
     write_text(draw, (size[0] - margin, bottom), texts.bottom_right, style, anchor="rd")
+    if texts.marker:
+        below = margin + style.px(20) * (2 + len(lines))
+        write_text(draw, (margin, below), texts.marker, style, size=20, bold=True)
+
+
+def _bottom_right(panel: Panel) -> str:
+    return corner_texts(panel.series.volume, panel.grid, panel.number, None).bottom_right
 
 
 def _letters(draw: ImageDraw.ImageDraw, grid: PlaneGrid, size: tuple[int, int], style: PageStyle) -> None:
@@ -201,7 +223,7 @@ def _scale_bar(
     if bar is None:
         return
     margin, tick = _margin(style), style.px(4)
-    lines = (number_text(panel.grid, panel.number).count("\n") + 1) if panel.annotated else 0
+    lines = (_bottom_right(panel).count("\n") + 1) if panel.annotated else 0
     right, y = size[0] - margin, size[1] - margin - style.px(8 + 18 * lines)
     left = right - bar.length_px
     for width, token in ((3, "overlay_shadow"), (1.5, "overlay_text")):

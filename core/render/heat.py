@@ -72,3 +72,11 @@ def draw_heat(heat: NDArray[np.floating], style: HeatStyle) -> NDArray[np.uint32
     """
     steps = (np.clip(np.nan_to_num(heat, nan=0.0), 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
     return np.take(heat_table(style), steps)
+
+
+def draw_values(
+    values: NDArray[np.floating], low: float, high: float, style: HeatStyle
+) -> NDArray[np.uint32]:
+    """Colour ``(rows, columns)`` real-world values between ``low`` and ``high``; unknown (NaN) ones are clear."""
+    unit = (values.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-30))
+    return draw_heat(unit, style)

@@ -17,6 +17,8 @@ from core.render.placement import Placement
 
 HATCH_PERIOD_PX = 12
 HATCH_WIDTH_PX = 4
+DASH_PERIOD_PX = 9
+DASH_LENGTH_PX = 6
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,14 @@ class OverlayStyle:
     """How segments are drawn.
 
     ``fill`` adds a translucent area of ``opacity`` (0…1) to the outline; ``hatched`` marks a result that
-    is still arriving or failed a check.
+    is still arriving or failed a check; ``dashed`` outlines belong to objects that others made.
     """
 
     fill: bool = False
     opacity: float = 0.35
     outline_px: int = 2
     hatched: bool = False
+    dashed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +118,8 @@ def draw_labels(
     entries = max(256, int(sampled.max()) + 1)
     outline = np.take(color_table(colors, 1.0, hidden, entries), sampled)
     edge = _inner_edge(sampled, max(1, style.outline_px))
+    if style.dashed:
+        edge &= _dashes(sampled.shape, x, y)
     if style.fill or style.hatched:
         area = np.take(color_table(colors, style.opacity, hidden, entries), sampled)
         if style.hatched:
@@ -136,6 +141,13 @@ def _inner_edge(labels: NDArray[np.integer], width: int) -> NDArray[np.bool_]:
         edge[:, step:] |= horizontal
         edge[:, :-step] |= horizontal
     return edge
+
+
+def _dashes(shape: tuple[int, ...], x: int, y: int) -> NDArray[np.bool_]:
+    """Diagonal gaps: every direction of an outline is cut, the diagonal one along the gaps the least."""
+    rows = np.arange(y, y + shape[0])[:, None]
+    columns = np.arange(x, x + shape[1])[None, :]
+    return (2 * rows + columns) % (2 * DASH_PERIOD_PX) < 2 * DASH_LENGTH_PX
 
 
 def _hatch(shape: tuple[int, ...], x: int, y: int) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from core.domain.errors import SafetyError
 from core.domain.geometry import VolumeGeometry
 from core.domain.volume import Volume
-from core.render.annotations import is_flat
+from core.render.annotations import cut_fault, is_flat
 from core.render.planes import ORTHOGONAL, Plane, PlaneGrid, native_plane, plane_grid
 
 
@@ -26,9 +26,19 @@ class DisplaySeries:
         """Planes in which the series can be shown; a projection or a single slice has one."""
         if self.flat:
             return (Plane.IMAGE,)
-        if min(self.volume.geometry.shape_kji) == 1:
+        if self.single_plane_reason:
             return (self.native,)
         return ORTHOGONAL
+
+    @cached_property
+    def single_plane_reason(self) -> str:
+        """Why the series is shown in one plane only; empty when all three planes are right."""
+        volume = self.volume
+        if self.flat:
+            return "Projections and photographs have no cross-sections."
+        if min(volume.geometry.shape_kji) == 1:
+            return "A single slice has no other planes."
+        return cut_fault(volume)
 
     @cached_property
     def native(self) -> Plane:

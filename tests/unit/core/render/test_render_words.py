@@ -14,6 +14,7 @@ from core.render.annotations import (
     is_flat,
     is_uncalibrated,
     shortened,
+    slice_kind,
     value_text,
     window_text,
 )
@@ -46,9 +47,50 @@ def test_long_descriptions_are_cut_and_control_characters_removed() -> None:
 def test_values_carry_their_unit() -> None:
     volume = stored_as("LPS")
     assert value_text(volume, np.asarray(-842)) == "−842 HU"
-    assert value_text(replace(volume, units="SUVbw"), np.asarray(2.345)) == "2.345 SUV"
+    assert value_text(replace(volume, units="SUVbw"), np.asarray(2.347)) == "SUVbw 2.35"
     assert value_text(volume, np.array([1, 2, 3])) == "RGB 1 2 3"
     assert window_text(Window(0.5, 0.75)) == "W 0.75  L 0.5"
+
+
+def test_pet_shows_activity_and_suv_and_its_window_in_suv() -> None:
+    pet = replace(stored_as("LPS"), modality="PT", units="Bq/ml", suvbw_factor=0.0005)
+    assert value_text(pet, np.asarray(6000.0)) == "6000 Bq/ml  SUVbw 3.00"
+    window = initial_window(replace(pet, windows=(Window(10, 20),)))
+    assert (window.center, window.width) == (6000, 12000)
+    grid = DisplaySeries(pet).grids[Plane.AXIAL]
+    assert corner_texts(pet, grid, 0, window, True).bottom_left == "inverted\nSUVbw 0 – 6"
+    unknown = replace(pet, units="stored", suvbw_factor=None)
+    assert value_text(unknown, np.asarray(6000.0)) == "6000"
+
+
+def test_a_time_point_is_named_with_what_is_counted() -> None:
+    volume = replace(stored_as("LPS"), time_points=3, time_point=1)
+    grid = DisplaySeries(volume).grids[Plane.AXIAL]
+    assert corner_texts(volume, grid, 0, None).bottom_right.startswith("t 2/3\n")
+    assert corner_texts(volume, grid, 0, None, dimension="b value").bottom_right.startswith("b value  t 2/3")
+    assert corner_texts(volume, grid, 0, None, view="R CC").marker == "R CC"
+
+
+def test_only_a_stack_that_is_straight_and_even_is_cut_across() -> None:
+    volume = stored_as("LPS")
+    uneven = (SeriesIssue("geometry.irregular_spacing", "Steps differ.", True),)
+    assert DisplaySeries(volume).single_plane_reason == ""
+    assert DisplaySeries(replace(volume, issues=uneven)).single_plane_reason == "Steps differ."
+    assert DisplaySeries(replace(volume, issues=uneven, missing_slices=(3,))).planes != (Plane.AXIAL,)
+    sheared = volume.geometry.lps_from_ijk.copy()
+    sheared[1, 2] = 0.5
+    tilted = replace(volume, geometry=VolumeGeometry(volume.geometry.shape_kji, sheared))
+    assert (
+        DisplaySeries(tilted).planes == (Plane.AXIAL,)
+        and "tilted" in DisplaySeries(tilted).single_plane_reason
+    )
+
+
+def test_slices_that_were_not_acquired_are_told_apart() -> None:
+    uids = tuple("" if k in (3, 4) else f"1.{k}" for k in range(10))
+    volume = replace(stored_as("LPS"), sop_instance_uids=uids, missing_slices=(4,))
+    assert [slice_kind(volume, k) for k in (2, 3, 4)] == ["", "interpolated", "missing"]
+    assert slice_kind(stored_as("LPS"), 3) == ""
 
 
 def test_issues_become_badges_with_cautions_first_and_equal_ones_merged() -> None:
@@ -88,7 +130,7 @@ def test_presets_depend_on_modality_body_part_and_units() -> None:
     chest, head = presets_for("CT", "chest", "HU"), presets_for("CT", "HEAD", "HU")
     assert chest.preset(2).name == "Lung" and chest.initial == 2  # type: ignore[union-attr]
     assert head.preset(1).name == "Brain" and head.initial == 1  # type: ignore[union-attr]
-    assert presets_for("PT", "", "SUVbw").preset(2).width == 7  # type: ignore[union-attr]
+    assert presets_for("PT", "", "SUVbw").preset(1).width == 6  # type: ignore[union-attr]
     assert presets_for("MR", "BRAIN", "stored").preset(9) is None
     keys = [p.key for p in chest.presets]
     assert keys == sorted(set(keys)) and set(keys) <= set(range(1, 10))
