@@ -35,7 +35,8 @@ class OverlaySettings(BaseModel):
 class Settings(BaseModel):
     """All settings. ``reader_name`` empty means the user of the operating system.
 
-    ``window_layout`` is the main window's state as the view encodes it (base64).
+    ``window_layout`` is the main window's state as the view encodes it (base64). ``encrypt_copies`` seals the files
+    that an import copies into the library.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +52,7 @@ class Settings(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     watched_folders: tuple[str, ...] = Field(default=(), max_length=50)
     first_run_accepted: bool = False
+    encrypt_copies: bool = True
 
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}

@@ -24,11 +24,7 @@ TWELVE_BIT_JPEG_UID = "1.2.840.10008.1.2.4.51"
 
 @dataclass(frozen=True)
 class CodedFrame:
-    """What a codec must know of a frame besides its bytes; plain values that JSON can carry.
-
-    ``file``, ``frame`` (from 0), ``frames``, ``slope`` and ``intercept`` are set only where the codec reads the
-    file itself (``reads_file``).
-    """
+    """What a codec must know of a frame besides its bytes; plain values that JSON can carry, none tells whose."""
 
     syntax_uid: str
     rows: int
@@ -41,16 +37,11 @@ class CodedFrame:
     planar: int = 0
     keyword: str = "PixelData"
     vr: str = "OW"
-    file: str = ""
-    frame: int = 0
-    frames: int = 1
-    slope: float = 1.0
-    intercept: float = 0.0
 
     @classmethod
-    def of(cls, header: Header, keyword: str, vr: str, frame: int) -> CodedFrame:
-        """Describe frame ``frame`` (from 0) of a file with pixels."""
-        coded = cls(
+    def of(cls, header: Header, keyword: str, vr: str) -> CodedFrame:
+        """Describe the frames of a file with pixels."""
+        return cls(
             syntax_uid=header.parsed.syntax.uid,
             rows=header.rows,
             columns=header.columns,
@@ -62,22 +53,11 @@ class CodedFrame:
             planar=header.elements.integer(0x00280006) or 0,
             keyword=keyword,
             vr=vr or "OW",
-            file=str(header.file),
-            frame=frame,
-            frames=header.frames,
-            slope=header.slope,
-            intercept=header.intercept,
         )
-        return coded if coded.reads_file else coded.without_file()
-
-    def without_file(self) -> CodedFrame:
-        """Return the same frame for a codec that gets the bytes: it need not know where they come from."""
-        fields = dict(vars(self), file="", frame=0, frames=1, slope=1.0, intercept=0.0)
-        return CodedFrame(**fields)
 
     @property
-    def reads_file(self) -> bool:
-        """Whether the codec reads the file itself: grey JPEG Extended with more than 8 bits."""
+    def is_twelve_bit_jpeg(self) -> bool:
+        """Whether it is grey JPEG Extended with more than 8 bits, which has a decoder of its own."""
         return self.syntax_uid == TWELVE_BIT_JPEG_UID and self.samples == 1 and self.bits_stored > 8
 
     @property
@@ -97,19 +77,19 @@ def decode_frame(coded: CodedFrame, data: bytes) -> NDArray:
     Parameters
     ----------
     data : bytes
-        One frame as encapsulated pixel data of its own, or uncompressed; empty when ``coded.reads_file``.
+        One frame as encapsulated pixel data of its own, or uncompressed.
 
     Raises
     ------
     InputError
         When no codec reads the frame; names the transfer syntax (``dicom.undecodable``).
     """
-    if coded.reads_file:
+    if coded.is_twelve_bit_jpeg:
         # loaded on first use: rare, and it takes a third of a second
         from core.dicom import twelve_bit_jpeg
 
         with translated(f"Decoding {syntax_of(coded.syntax_uid).name}", "dicom.undecodable"):
-            return twelve_bit_jpeg.decode(coded)
+            return twelve_bit_jpeg.decode(coded, data)
     return _through_pydicom(coded, data)
 
 

@@ -7,11 +7,11 @@ through pydicom; compressed frames are decoded in child processes (``decoder_poo
 from __future__ import annotations
 
 import struct
-from io import FileIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.config.sealed_file import open_raw
 from core.dicom.codec import CodedFrame, decode_frame, undecodable
 from core.dicom.decoder_pool import decoders
 from core.dicom.faults import malformed
@@ -78,7 +78,7 @@ class PixelReader:
         if h.parsed.deflated_from is not None:
             target[:] = self._inflated_data()[offset : offset + count]
         else:
-            with FileIO(h.file, "rb") as file:
+            with open_raw(h.file) as file:
                 file.seek(offset)
                 done = 0
                 while done < count:
@@ -105,12 +105,12 @@ class PixelReader:
             out = np.empty((h.rows, h.columns), dtype=self.stored_dtype)
             self.read_plain_into(frame, out)
             return out
-        coded = CodedFrame.of(h, _KEYWORDS[self._pixels.tag], self._pixels.vr, frame)
+        coded = CodedFrame.of(h, _KEYWORDS[self._pixels.tag], self._pixels.vr)
         if not h.parsed.syntax.encapsulated:
             return decode_frame(coded, self._native(frame))
         if not h.parsed.syntax.plugins:
             raise undecodable(coded, "")
-        return decoders.decode(coded, b"" if coded.reads_file else self._compressed(frame))
+        return decoders.decode(coded, self._compressed(frame))
 
     def _native(self, frame: int) -> bytes:
         h = self._header

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
+from core.config.sealed_file import open_plain
 from core.dicom.faults import malformed
 from core.dicom.header import Header
 from core.domain.volume import SeriesIssue
@@ -59,7 +60,8 @@ def _instance_uid(header: Header) -> str:
     of_meta = header.parsed.meta.text(0x00020003)
     if of_meta and len(of_meta) <= 64 and _UID.match(of_meta):
         return of_meta
-    return derived_uid("instance", hashlib.sha256(header.file.read_bytes()).hexdigest())
+    with open_plain(header.file) as stream:
+        return derived_uid("instance", hashlib.file_digest(stream, "sha256").hexdigest())
 
 
 def derived_uid(*parts: str) -> str:

@@ -9,6 +9,7 @@ from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
+from core.config.sealed_file import MAGIC, SealedReader, unsealed
 from core.dicom.faults import malformed
 
 WINDOW_BYTES = 16384
@@ -23,14 +24,14 @@ class ByteSource:
     Attributes
     ----------
     size : int
-        Bytes in the file.
+        Bytes in the file; of the plaintext, when the file is sealed.
     base, window : int, bytes
         The window and where it begins; the element parser reads these directly.
     stamp : tuple of int
         Size, modification time (ns) and inode: together they tell whether the file changed.
     """
 
-    def __init__(self, file: FileIO | None, size: int, window: bytes = b"") -> None:
+    def __init__(self, file: FileIO | SealedReader | None, size: int, window: bytes = b"") -> None:
         self._file = file
         self.size = size
         self.base = 0
@@ -48,6 +49,8 @@ class ByteSource:
             source = cls(file, status.st_size)
             source.stamp = (status.st_size, status.st_mtime_ns, status.st_ino)
             source.window = file.read(WINDOW_BYTES) or b""
+            if source.window.startswith(MAGIC):
+                source._read_sealed(unsealed(file, path, source.window))
         except BaseException:
             file.close()
             raise
@@ -57,6 +60,11 @@ class ByteSource:
     def of_bytes(cls, data: bytes) -> ByteSource:
         """Wrap bytes that are in memory already."""
         return cls(None, len(data), data)
+
+    def _read_sealed(self, file: SealedReader) -> None:
+        """Go on with the plaintext of a sealed copy."""
+        self._file, self.size = file, file.size
+        self.window = file.read(WINDOW_BYTES)
 
     def load(self, position: int, count: int) -> int:
         """Make ``count`` bytes at ``position`` available in ``window``; return their offset within it.
