@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from core.config.sealed_file import open_plain
 from core.dicom.faults import malformed
 from core.domain.study import SkippedFile
 
@@ -22,7 +23,7 @@ _MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 
 def is_zip(path: Path) -> bool:
     """Whether the file begins like a ZIP archive; OSError when it cannot be read."""
-    with path.open("rb") as stream:
+    with open_plain(path) as stream:
         return stream.read(4) in _MAGIC
 
 

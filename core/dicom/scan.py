@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from core.config.sealed_file import open_plain
 from core.dicom.archive import extract, is_zip
 from core.dicom.dicomdir import listed_files
 from core.dicom.elements import RawElement
@@ -201,5 +202,5 @@ def _without_repeats(headers: list[Header], skipped: list[SkippedFile]) -> list[
 
 
 def _digest(file: Path) -> bytes:
-    with file.open("rb") as stream:
+    with open_plain(file) as stream:
         return hashlib.file_digest(stream, "sha256").digest()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.config.sealed_file import open_plain
 from core.domain.study import InstanceRef
 
 _COPIED = "@instances/"
@@ -61,9 +62,9 @@ def resolved(text: str, instances_folder: Path) -> Path:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file's bytes in hexadecimal."""
+    """Return the sha256 of a file's bytes in hexadecimal; of the plaintext when the file is sealed."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_plain(path) as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()

@@ -8,7 +8,8 @@ from enum import Enum
 from pathlib import Path
 
 from core.config.atomic import atomic_path
-from core.domain.errors import EnvironmentFault
+from core.config.sealed_file import open_plain, plain_size, seal_file
+from core.domain.errors import EnvironmentFault, SafetyError
 from core.domain.study import InstanceRef, ScannedSeries
 from core.library.files import FileStamp, StoredFile, copied_name, file_sha256
 
@@ -28,7 +29,8 @@ def classify(ref: InstanceRef, stored: StoredFile) -> Known:
     """Compare a file with the library's file of the same SOP Instance UID.
 
     Unchanged size and time of the same path are enough; otherwise the bytes decide. When the library's file is gone,
-    the same digest, or without a digest the same size, tells that this is the file, moved.
+    the same digest, or without a digest the same size, tells that this is the file, moved. So does the digest when
+    the library's sealed copy is damaged: the file then takes its place.
     """
     try:
         stamp = FileStamp.of(ref.file)
@@ -38,8 +40,7 @@ def classify(ref: InstanceRef, stored: StoredFile) -> Known:
                 return Known.SAME
             return Known.SAME if _digest_agrees(ref, former) else Known.CONFLICT
         if former.file.exists():
-            same = stamp.size == former.file.stat().st_size and _same_bytes(ref.file, former.file)
-            return Known.SAME if same else Known.CONFLICT
+            return _beside(ref, former)
         if former.sha256:
             return Known.MOVED if _digest_agrees(ref, former) else Known.CONFLICT
         return Known.MOVED if stamp.size == stored.stamp.size else Known.CONFLICT
@@ -51,23 +52,37 @@ def classify(ref: InstanceRef, stored: StoredFile) -> Known:
         ) from error
 
 
-def take_copies(folder: Path, series: ScannedSeries, *, only_below: Path | None) -> ScannedSeries:
+def _beside(ref: InstanceRef, former: InstanceRef) -> Known:
+    """Compare a file with another one that the library has under its UID."""
+    try:
+        same = plain_size(ref.file) == plain_size(former.file) and _same_bytes(ref.file, former.file)
+    except SafetyError:
+        return Known.MOVED if _digest_agrees(ref, former) else Known.CONFLICT
+    return Known.SAME if same else Known.CONFLICT
+
+
+def take_copies(
+    folder: Path, series: ScannedSeries, *, only_below: Path | None, sealed: bool = True
+) -> ScannedSeries:
     """Copy the files of a series into ``folder``; returns the series with the copies in place.
 
     Parameters
     ----------
     only_below : pathlib.Path or None
         Copy only what lies below (unpacked archives); None copies all.
+    sealed : bool
+        Encrypt the copies; ``folder`` must be mounted.
 
     Raises
     ------
     EnvironmentFault
         If a file can't be copied (``import.copy_failed``).
     """
-    return replace(series, instances=tuple(_copied(folder, ref, only_below) for ref in series.instances))
+    copies = tuple(_copied(folder, ref, only_below, sealed) for ref in series.instances)
+    return replace(series, instances=copies)
 
 
-def _copied(folder: Path, ref: InstanceRef, only_below: Path | None) -> InstanceRef:
+def _copied(folder: Path, ref: InstanceRef, only_below: Path | None, sealed: bool) -> InstanceRef:
     if ref.file.is_relative_to(folder) or (
         only_below is not None and not ref.file.is_relative_to(only_below)
     ):
@@ -75,19 +90,24 @@ def _copied(folder: Path, ref: InstanceRef, only_below: Path | None) -> Instance
     if not ref.file.exists() and only_below is None:
         return ref
     target = folder / copied_name(ref.sop_instance_uid, _suffix(ref))
-    digest = hashlib.sha256()
     try:
-        with atomic_path(target) as part, ref.file.open("rb") as source, part.open("wb") as sink:
-            while block := source.read(_BLOCK):
-                digest.update(block)
-                sink.write(block)
+        digest = seal_file(ref.file, target) if sealed else _copy_plainly(ref.file, target)
     except OSError as error:
         raise EnvironmentFault(
             "import.copy_failed",
             f"A file can't be copied into the library ({error.strerror or type(error).__name__}).",
             "Free space on the disk of the data folder, or import with --link.",
         ) from error
-    return replace(ref, file=target, sha256=digest.hexdigest())
+    return replace(ref, file=target, sha256=digest)
+
+
+def _copy_plainly(source: Path, target: Path) -> str:
+    digest = hashlib.sha256()
+    with open_plain(source) as stream, atomic_path(target) as part, part.open("wb") as sink:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+            sink.write(block)
+    return digest.hexdigest()
 
 
 def _suffix(ref: InstanceRef) -> str:
@@ -102,7 +122,7 @@ def _digest_agrees(ref: InstanceRef, former: InstanceRef) -> bool:
 
 
 def _same_bytes(first: Path, second: Path) -> bool:
-    with first.open("rb") as a, second.open("rb") as b:
+    with open_plain(first) as a, open_plain(second) as b:
         while True:
             block = a.read(_BLOCK)
             if block != b.read(_BLOCK):

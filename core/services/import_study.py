@@ -205,7 +205,13 @@ class _Import:
             parts = self._completed(group.series_uid, stored, [*fresh, *moved])
         only_below = None if self._copies else self._work_dir
         parts = tuple(
-            take_copies(self._engine.paths.instances, part, only_below=only_below) for part in parts
+            take_copies(
+                self._engine.paths.instances,
+                part,
+                only_below=only_below,
+                sealed=self._engine.settings.encrypt_copies,
+            )
+            for part in parts
         )
         return Plan(group.series_uid, parts, bool(stored), len(fresh)) if parts else None
 
