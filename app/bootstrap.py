@@ -36,6 +36,7 @@ from app.presenters.models import ModelsPresenter
 from app.presenters.notices import NoticesPresenter
 from app.presenters.palette import PalettePresenter
 from app.presenters.ports import Preferences, ReviewEngine, ignore
+from app.presenters.questions import QuestionsPresenter
 from app.presenters.read_first import ReadFirstPresenter
 from app.presenters.reading import ReadingPresenter
 from app.presenters.session import Panels, SessionPresenter
@@ -136,7 +137,8 @@ class Application(QObject):
         self.export = ExportPresenter(engine, tasks, self.notices, self.status)
         self.jobs = JobsPresenter(engine, tasks, self.notices)
         self.audit = AuditPresenter(engine, tasks, self.notices)
-        self.imports = ImportPresenter(engine, tasks, self.notices, self.status)
+        self.questions = QuestionsPresenter()
+        self.imports = ImportPresenter(engine, tasks, self.notices, self.status, self.questions)
         schemes = tuple((name, KeyScheme.load(name).title) for name in scheme_names())
         self.settings = SettingsPresenter(engine, tasks, self.notices, chosen, schemes)
         self.read_first = ReadFirstPresenter(engine, tasks, self.notices, self.findings, self.reading)
@@ -234,6 +236,7 @@ class Application(QObject):
         self.explanation.attach(_Listener(lambda state: self.export.set_has_map(state.has_map)))
         self.findings.attach(_Listener(self._follow_finding))
         self.imports.imported = self._on_imported
+        self.imports.series_arrived = self.worklist.refresh
         self.worklist.refreshed = self._on_listed
         self.session.opened = self._on_opened
         self.session.undecided = self._on_undecided
@@ -287,7 +290,7 @@ class Application(QObject):
         if self._closed:
             return
         self._closed = True
-        self.imports.cancel()
+        self.imports.close()
         self.session.cancel_loading()
         layout, theme = self.window.layout_state(), self.commands.theme.name
         # Work that can't be interrupted may take a moment to end: nobody should have to watch it.

@@ -6,7 +6,6 @@ reading DICOM and exporting bring heavy libraries that a start does not need.
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from app.bridge import collector
 from app.bridge.derived_gateway import DerivedGateway
+from app.bridge.library_gateway import LibraryGateway
 from app.bridge.translation import SETTING_OF, audit_row, job_row, model_offer, preferences_row
 from app.presenters.ports import (
     AuditCheck,
@@ -32,7 +32,7 @@ from core.domain.explanation import Explanation
 from core.domain.progress import CancelToken, Progress
 from core.domain.result import Decision, ModelResult, Verdict
 from core.domain.segmentation import Segmentation
-from core.domain.study import ImportReport, PatientIdentity, SeriesSummary, StudySummary
+from core.domain.study import SeriesSummary
 from core.domain.volume import Volume
 from core.jobs.messages import Event
 
@@ -40,12 +40,9 @@ if TYPE_CHECKING:
     from core.services.engine import Engine
     from core.services.job_board import JobBoard
 
-SAMPLE_SEED = 7
-SAMPLE_KIND = "ct-thorax"
-_STUDIES_LOOKED_AT = 200
 
 
-class EngineGateway(DerivedGateway):
+class EngineGateway(LibraryGateway, DerivedGateway):
     """Opens the engine on the database thread and calls its services.
 
     Parameters
@@ -90,6 +87,7 @@ class EngineGateway(DerivedGateway):
 
     def close(self) -> None:
         """Stop the worker and close the library; called on the db thread."""
+        self.close_library()
         if self._board is not None:
             self._board.shutdown()
         if self._engine is not None:
@@ -126,38 +124,11 @@ class EngineGateway(DerivedGateway):
         if settings != self.engine.settings:
             self.engine.save_settings(settings)
 
-    def list_studies(self) -> tuple[list[StudySummary], Mapping[str, PatientIdentity]]:
-        """Return all studies and who the patients are."""
-        from core.services import list_studies
-
-        return list_studies.list_studies(self.engine), list_studies.identities(self.engine)
-
     def thumbnail(self, series_key: str) -> NDArray[np.uint8] | None:
         """Return a small picture of a series."""
         from core.services import list_studies
 
         return list_studies.thumbnail(self.engine, series_key)
-
-    def import_paths(self, paths: Sequence[Path], progress: Progress, cancel: CancelToken) -> ImportReport:
-        """Link files into the library."""
-        from core.services import import_study
-
-        return import_study.import_paths(self.engine, paths, mode="link", progress=progress, cancel=cancel)
-
-    def import_sample(self, progress: Progress, cancel: CancelToken) -> ImportReport:
-        """Make the sample in the work folder and copy it into the library, since the work folder is emptied."""
-        from core.services import import_study, make_phantom
-
-        progress("drawing anatomy", 0.0)
-        folder = self.engine.paths.temp / "instances" / "sample"
-        try:
-            make_phantom.make_phantom(SAMPLE_KIND, folder, seed=SAMPLE_SEED)
-            cancel.raise_if_cancelled()
-            return import_study.import_paths(
-                self.engine, [folder / "images"], mode="copy", progress=progress, cancel=cancel
-            )
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def load_volume(
         self, series_key: str, progress: Progress, cancel: CancelToken, on_slice: SliceSink
@@ -174,22 +145,6 @@ class EngineGateway(DerivedGateway):
         from core.services import results
 
         return results.results_for(self.engine, series_key)
-
-    def waiting_results(self) -> Mapping[str, int]:
-        """Return how many results of the newest studies have findings without a verdict."""
-        from core.services import list_studies, results
-
-        counts: dict[str, int] = {}
-        for study in list_studies.list_studies(self.engine)[:_STUDIES_LOOKED_AT]:
-            found = [
-                result for result in results.results_for(self.engine, study.study_uid) if result.findings
-            ]
-            waiting = [
-                r for r in found if len(results.decisions_for(self.engine, r.result_id)) < len(r.findings)
-            ]
-            if waiting:
-                counts[study.study_uid] = len(waiting)
-        return counts
 
     def load_segmentation(self, result_id: str) -> Segmentation | None:
         """Return a result's label map."""

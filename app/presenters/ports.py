@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.presenters.ports_derived import DerivedEngine
+from app.presenters.ports_library import LibraryEngine
 from core.domain.errors import AppError
 from core.domain.explanation import Explanation
 from core.domain.geometry import VolumeGeometry
 from core.domain.progress import CancelToken, Progress
 from core.domain.result import Decision, ModelResult, Verdict
 from core.domain.segmentation import Segmentation
-from core.domain.study import ImportReport, PatientIdentity, SeriesSummary, StudySummary
+from core.domain.study import SeriesSummary
 from core.domain.volume import Volume
 from core.domain.window import Window
 
@@ -64,6 +65,9 @@ class Preferences:
     read_first: bool = False
     corner_texts: bool = True
     reader_name: str = ""
+    worklist_columns: tuple[str, ...] = ("date", "modality", "tags", "patient_id", "birth_date", "age_sex")
+    worklist_sort: str = "imported"
+    identity_hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,24 +167,15 @@ class Tasks(Protocol):
         """Run ``call`` on the GUI thread soon; may be called from any thread."""
 
 
-class ReviewEngine(DerivedEngine, Protocol):
+class ReviewEngine(LibraryEngine, DerivedEngine, Protocol):
     """The services behind the screens; every method blocks."""
 
     @property
     def reader(self) -> str:
         """Who is reading."""
 
-    def list_studies(self) -> tuple[list[StudySummary], Mapping[str, PatientIdentity]]:
-        """Return all studies of the index and, by study UID, who the patients are."""
-
     def thumbnail(self, series_key: str) -> NDArray[np.uint8] | None:
-        """Return an ``(H, W)`` picture of the series, or None."""
-
-    def import_paths(self, paths: Sequence[Path], progress: Progress, cancel: CancelToken) -> ImportReport:
-        """Bring files into the library."""
-
-    def import_sample(self, progress: Progress, cancel: CancelToken) -> ImportReport:
-        """Make the sample study and bring it into the library."""
+        """Return a picture of the series, ``(H, W)`` grey or ``(H, W, 3)`` colour, uint8, or None."""
 
     def load_volume(
         self, series_key: str, progress: Progress, cancel: CancelToken, on_slice: SliceSink
@@ -189,9 +184,6 @@ class ReviewEngine(DerivedEngine, Protocol):
 
     def results_for(self, series_key: str) -> list[ModelResult]:
         """Return the results of a series, newest first."""
-
-    def waiting_results(self) -> Mapping[str, int]:
-        """Return, by study UID, how many results have findings without a verdict; studies without any are left out."""
 
     def load_segmentation(self, result_id: str) -> Segmentation | None:
         """Return a result's label map."""

@@ -236,7 +236,7 @@ def test_files_are_dropped_anywhere(
         Qt.KeyboardModifier.NoModifier,
     )
     application.window.dropEvent(event)
-    wait_until(lambda: ("import_paths", (tmp_path,)) in engine.calls, "the import")
+    wait_until(lambda: ("import_paths", (tmp_path,), "link", None) in engine.calls, "the import")
     wait_until(lambda: application.session.summary is not None, "the imported study on screen")
 
 
@@ -256,7 +256,7 @@ def test_files_of_the_command_line_are_opened(
 ) -> None:
     running = start(Start(files=(Path("study"),)))
     wait_until(lambda: running.session.summary is not None, "the study of the command line")
-    assert ("import_paths", (Path("study"),)) in engine.calls
+    assert ("import_paths", (Path("study"),), "link", None) in engine.calls
 
 
 def test_running_shows_progress_everywhere_and_can_be_cancelled(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from app.presenters.audit import AuditPresenter
-from app.presenters.importing import ImportPresenter, report_in_words
 from app.presenters.jobs import JobsPresenter
 from app.presenters.notices import NoticesPresenter
 from app.presenters.palette import Command, PalettePresenter
@@ -16,7 +13,6 @@ from app.presenters.status import StatusPresenter, geometry_badge, lossy_badge
 from app.presenters.wording import date_in_words, probability_in_words, volume_in_words
 from core.domain.errors import InputError
 from core.domain.progress import Cancelled
-from core.domain.study import ImportReport, SkippedFile
 from core.domain.volume import SeriesIssue
 from core.jobs.messages import JobFailed, JobProgress, JobStarted, JobSucceeded, WorkerLost
 from tests.fakes.review_engine import DeferredTasks, FakeReviewEngine, ImmediateTasks, summary
@@ -114,34 +110,6 @@ def test_badges_say_what_may_be_trusted() -> None:
     assert geometry_badge(summary()).text == "geometry ✓"
     assert geometry_badge(None).level == "none"
     assert lossy_badge(summary()).level == "none"
-
-
-def test_imports_run_one_after_the_other(engine: FakeReviewEngine) -> None:
-    tasks, status = DeferredTasks(), StatusPresenter()
-    imports = ImportPresenter(engine, tasks, NoticesPresenter(), status)
-    imports.import_paths([Path("a")])
-    imports.import_paths([Path("b")])
-    imports.import_paths([])
-    assert imports.busy and status.state.cancels == "import"
-    tasks.run_all()
-    assert [call[1] for call in engine.calls] == [(Path("a"),), (Path("b"),)]
-    assert not imports.busy and status.state.activity == ""
-
-
-def test_a_cancelled_import_is_no_error(engine: FakeReviewEngine) -> None:
-    tasks, notices = DeferredTasks(), NoticesPresenter()
-    imports = ImportPresenter(engine, tasks, notices, StatusPresenter())
-    imports.import_paths([Path("a")])
-    imports.cancel()
-    tasks.run_all()
-    assert notices.state.notices == () and not imports.busy
-
-
-def test_skipped_files_are_listed_by_name_only() -> None:
-    skipped = tuple(SkippedFile(f"/cd/{n}.dcm", "dicom.truncated", "It ends early.") for n in range(10))
-    level, words, _, details = report_in_words(ImportReport((), 0, skipped, 1.0))
-    assert level == "caution" and "10 files skipped" in words
-    assert details[0] == "0.dcm: It ends early." and details[-1] == "… and 2 more"
 
 
 def test_a_broken_chain_is_said_loudly(engine: FakeReviewEngine) -> None:
