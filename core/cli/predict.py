@@ -67,7 +67,7 @@ def volumes_of(path: Path, work_dir: Path) -> Iterator[Volume]:
     for series in scan_paths([path], work_dir=work_dir).series:
         if series.summary.kind in (SeriesKind.VOLUME, SeriesKind.IMAGE):
             found = True
-            yield assemble_volume(series.instances, series.summary)
+            yield assemble_volume(series.instances, series.summary, correct=True)
     if not found:
         raise InputError(
             "predict.no_image",

@@ -15,12 +15,13 @@ from core.dicom.decode import PixelReader
 from core.dicom.faults import malformed, translated
 from core.dicom.header import Header
 from core.dicom.layout import Layout, lay_out
+from core.dicom.mosaic import TileReader
 from core.dicom.palette import to_rgb
 from core.dicom.parallel import in_parallel
 from core.dicom.part10 import NotDicom
 from core.dicom.reading import IsDicomdir, recall_header
 from core.dicom.rescale import modality_table, output_dtype, rescale_of, units_of, windows_of
-from core.dicom.shear import rectified
+from core.dicom.shear import needs_straightening, straightened
 from core.domain.errors import EnvironmentFault, InputError, SafetyError
 from core.domain.geometry import VolumeGeometry
 from core.domain.progress import CancelToken, Progress, no_progress
@@ -39,21 +40,26 @@ def assemble_volume(
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
     on_slice: OnSlice | None = None,
-    correct_tilt: bool = False,
+    time_point: int = 0,
+    correct: bool = False,
 ) -> Volume:
-    """Read and decode the pixels of one series.
+    """Read and decode the pixels of one time point of a series.
 
     Parameters
     ----------
     instances : sequence of InstanceRef
-        The files of one displayable group; their order doesn't matter.
+        The files of one displayable group. Those of one time point may have any order; time points follow each other.
     summary : SeriesSummary
         What the index knows of the group; its issues are kept.
     on_slice : callable or None
         Called in the calling thread with (k, geometry, pixels) as soon as a slice is complete, the middle
-        slice first; ``pixels`` is a read-only copy ``(J, I)`` or ``(J, I, 3)`` in the volume's units.
-    correct_tilt : bool
-        Resample a stack with gantry tilt onto a grid with perpendicular axes (flagged by an issue).
+        slice first; ``pixels`` is a read-only copy ``(J, I)`` or ``(J, I, 3)`` in the volume's units. Where slices
+        are moved by ``correct``, called once with the middle slice of the outcome.
+    time_point : int
+        Which time point, from 0.
+    correct : bool
+        Resample a stack with gantry tilt, irregular steps or missing slices onto a regular grid with perpendicular
+        axes (told by issues); otherwise it is as acquired.
 
     Returns
     -------
@@ -73,13 +79,46 @@ def assemble_volume(
     """
     if not instances:
         raise InputError("series.empty", "The series has no images.", "Import the study again.")
-    headers = [_header(instance, cancel) for instance in instances]
+    chosen = of_time_point(instances, summary, time_point)
+    headers = [_header(instance, cancel) for instance in chosen]
     _check_uniform(headers)
-    job = _Assembly(headers, lay_out(headers), on_slice)
+    layout = lay_out(headers, time_point)
+    moves = correct and needs_straightening(layout.geometry, layout.positions_mm)
+    job = _Assembly(headers, layout, None if moves else on_slice)
     _check_memory(job)
-    voxels = job.run(progress, cancel)
-    volume = _volume(job, voxels, summary)
-    return rectified(volume) if correct_tilt and volume.geometry.is_sheared else volume
+    volume = _volume(job, job.run(progress, cancel), summary, time_point)
+    if not moves or layout.positions_mm is None:
+        return volume
+    volume = straightened(volume, layout.positions_mm)
+    if on_slice is not None:
+        middle = volume.geometry.shape_kji[0] // 2
+        on_slice(middle, volume.geometry, volume.voxels[middle])
+    return volume
+
+
+def of_time_point(
+    instances: Sequence[InstanceRef], summary: SeriesSummary, time_point: int
+) -> Sequence[InstanceRef]:
+    """Return the files of one time point; a multi-frame file holds them all.
+
+    Raises
+    ------
+    InputError
+        If the series has no such time point (``series.time_point``).
+    """
+    if not 0 <= time_point < max(1, summary.time_points):
+        raise InputError(
+            "series.time_point",
+            f"The series has {summary.time_points} time points, not {time_point + 1}.",
+            "Choose another time point.",
+        )
+    if summary.time_points <= 1 or len(instances) < summary.time_points:
+        return instances
+    if len(instances) % summary.time_points == 0:
+        count = len(instances) // summary.time_points
+    else:  # files out of reach are listed behind the others
+        count = summary.shape_kji[0] if summary.shape_kji else 1
+    return instances[time_point * count : (time_point + 1) * count] or instances[:count]
 
 
 def _header(instance: InstanceRef, cancel: CancelToken | None) -> Header:
@@ -131,12 +170,17 @@ class _Assembly:
     on_slice: OnSlice | None
 
     def __post_init__(self) -> None:
-        self.readers = [PixelReader(h) for h in self.headers]
+        mosaic = self.layout.mosaic
+        self.readers: list[PixelReader] = [
+            PixelReader(h) if mosaic is None else TileReader(h, mosaic) for h in self.headers
+        ]
         first = self.headers[0]
         self.palette = first.photometric == "PALETTE COLOR"
         self.colour = self.palette or first.samples > 1
         self.table = None if self.colour else modality_table(first)
-        self.rescales = [rescale_of(self.headers[n], f - 1) for n, f in self.layout.frames]
+        self.rescales = [
+            rescale_of(self.headers[n], 0 if mosaic is not None else f - 1) for n, f in self.layout.frames
+        ]
         self.overflow = False
 
     @property
@@ -269,7 +313,7 @@ def _rgb8(stored: NDArray, bits_stored: int) -> NDArray:
     return rgb if rgb.dtype == np.uint8 else (rgb >> max(0, bits_stored - 8)).astype(np.uint8)
 
 
-def _volume(job: _Assembly, voxels: NDArray, summary: SeriesSummary) -> Volume:
+def _volume(job: _Assembly, voxels: NDArray, summary: SeriesSummary, time_point: int) -> Volume:
     ordered = [(job.headers[n], f) for n, f in job.layout.frames]
     middle = ordered[len(ordered) // 2][0]
     padding = middle.elements.number(0x00280120)
@@ -284,7 +328,7 @@ def _volume(job: _Assembly, voxels: NDArray, summary: SeriesSummary) -> Volume:
         body_part=summary.body_part,
         description=summary.description,
         sop_instance_uids=tuple(h.sop_instance_uid for h, _ in ordered),
-        frame_numbers=tuple(f for _, f in ordered),
+        frame_numbers=tuple(1 if job.layout.mosaic is not None else f for _, f in ordered),
         sop_class_uid=middle.sop_class_uid,
         windows=windows_of(middle),
         inverted=middle.photometric == "MONOCHROME1",
@@ -292,6 +336,9 @@ def _volume(job: _Assembly, voxels: NDArray, summary: SeriesSummary) -> Volume:
         issues=_issues(summary.issues, job),
         padding_value=None if padding is None or job.colour else padding * slope + intercept,
         extra=_extra(middle),
+        time_point=time_point,
+        time_points=max(1, summary.time_points),
+        slice_times_ms=job.layout.slice_times_ms,
     )
 
 

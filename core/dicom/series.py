@@ -1,36 +1,25 @@
 """From files to displayable series.
 
-One Series Instance UID may hold images that must not be stacked: localisers, other orientations,
-several echoes, b-values or time points. Each becomes its own group with its own key.
+One Series Instance UID may hold images that must not be stacked: localisers, other orientations, several echoes or
+b-values. Each becomes its own group with its own key. What repeats over time stays together. The rules are data:
+``resources/series_rules.yaml``.
 """
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-
-import numpy as np
+from collections.abc import Iterable, Sequence
 
 from core.dicom.header import Header, identity_of, is_derived_object, object_kind
-from core.dicom.layout import Layout, is_mosaic, lay_out, representative
-from core.dicom.stack import SAME_POSITION_MM, listed, normal_of
+from core.dicom.layout import Layout, lay_out_times, representative
+from core.dicom.mosaic import is_mosaic, read_mosaic
+from core.dicom.projection import view_of
+from core.dicom.repeats import Group, instance_key, separate_repeats
+from core.dicom.series_rules import series_rules
 from core.domain.errors import SafetyError
 from core.domain.study import InstanceRef, ObjectKind, ScannedSeries, SeriesKind, SeriesSummary, SkippedFile
 from core.domain.volume import SeriesIssue
-
-_PROJECTIONS = frozenset({"CR", "DX", "MG", "RG", "IO", "PX", "BMD"})
-_ORIENTATION_TOLERANCE = 5e-3
-
-
-@dataclass
-class Group:
-    """Files that are shown together, and what must be said about them."""
-
-    headers: list[Header]
-    label: str = ""
-    issues: list[SeriesIssue] = field(default_factory=list)
 
 
 def build_series(headers: Sequence[Header]) -> tuple[list[ScannedSeries], list[SkippedFile]]:
@@ -44,14 +33,14 @@ def build_series(headers: Sequence[Header]) -> tuple[list[ScannedSeries], list[S
         Files that repeat another one.
     """
     by_series: dict[tuple[str, str], list[Header]] = defaultdict(list)
-    for header in sorted(headers, key=_instance_key):
+    for header in sorted(headers, key=instance_key):
         by_series[header.study_uid, header.series_uid].append(header)
     series: list[ScannedSeries] = []
     skipped: list[SkippedFile] = []
     keys_used: Counter[str] = Counter()
     for members in by_series.values():
         groups = _split(members, skipped)
-        groups.sort(key=lambda g: (-sum(h.frames for h in g.headers), _instance_key(g.headers[0])))
+        groups.sort(key=lambda g: (-sum(h.frames for h in g.headers), instance_key(g.headers[0])))
         for group in groups:
             uid = group.headers[0].series_uid
             keys_used[uid] += 1
@@ -59,11 +48,6 @@ def build_series(headers: Sequence[Header]) -> tuple[list[ScannedSeries], list[S
             series.extend(_scanned(group, key, len(groups), skipped))
     series.sort(key=lambda s: (s.summary.study_uid, s.summary.series_number or 0, s.summary.key))
     return series, skipped
-
-
-def _instance_key(header: Header) -> tuple[int, str, str]:
-    number = header.instance_number
-    return (1 << 60 if number is None else number, header.sop_instance_uid, str(header.file))
 
 
 def _split(members: list[Header], skipped: list[SkippedFile]) -> list[Group]:
@@ -76,7 +60,10 @@ def _split(members: list[Header], skipped: list[SkippedFile]) -> list[Group]:
     groups: list[Group] = []
     for key, part in parts.items():
         if key[0] == "slices":
-            groups.extend(_separate_repeats(part, skipped))
+            groups.extend(separate_repeats(part, skipped))
+        elif key[0] == "mosaic":
+            # each file is a whole volume; the scanner may follow the patient's movement, so places may differ
+            groups.extend(separate_repeats(part, skipped, slots=[0] * len(part)))
         else:
             groups.append(Group(part))
     _note_mixtures(members, groups, references)
@@ -94,25 +81,53 @@ def _references(members: list[Header]) -> set[str]:
 
 
 def _part_key(header: Header, clusters: list[tuple[float, ...]], references: set[str]) -> tuple[object, ...]:
+    """Return what the images of one stack have in common."""
     if not shown_as_image(header):
         return ("other", header.sop_class_uid, header.patient_key)
-    common = (header.patient_key, header.rows, header.columns, header.samples, header.photometric)
     if header.frames > 1:
         return ("frames", header.sop_instance_uid, str(header.file))
-    if is_mosaic(header):
-        return ("mosaic", *common)
-    spacing = tuple(round(v, 4) for v in header.pixel_spacing)
+    if header.modality in series_rules().projections:
+        return ("projection", header.sop_instance_uid, str(header.file))
     plane = header.planes[0] if header.planes else None
     orientation = header.orientation or (plane.orientation if plane else ())
-    position = header.position or (plane.position if plane else ())
-    if len(orientation) == 6 and position and header.modality not in _PROJECTIONS:
-        kind = header.image_type[:3]
-        cluster = _cluster(orientation, clusters)
-        reference = header.frame_of_reference_uid if references else ""
-        return ("slices", *common, spacing, cluster, kind, reference)
-    if header.modality in _PROJECTIONS:
-        return ("projection", header.sop_instance_uid, str(header.file))
-    return ("pages", *common, spacing, header.parsed.syntax.uid)
+    placed = len(orientation) == 6 and bool(header.position or (plane.position if plane else ()))
+    common = tuple(
+        _common(rule.read, header, orientation, clusters, references)
+        for rule in series_rules().split
+        if placed or rule.read in _OF_PAGES
+    )
+    if is_mosaic(header) and read_mosaic(header) is not None:
+        return ("mosaic", *common)
+    return ("slices", *common) if placed else ("pages", *common, header.parsed.syntax.uid)
+
+
+_OF_PAGES = ("patient", "matrix", "colour", "pixel_spacing")
+
+
+def _common(
+    read: str,
+    header: Header,
+    orientation: tuple[float, ...],
+    clusters: list[tuple[float, ...]],
+    references: set[str],
+) -> object:
+    """Return the property of an image that a rule names."""
+    match read:
+        case "patient":
+            return header.patient_key
+        case "matrix":
+            return (header.rows, header.columns)
+        case "colour":
+            return (header.samples, header.photometric)
+        case "pixel_spacing":
+            digits = series_rules().tolerances.spacing_digits
+            return tuple(round(v, digits) for v in header.pixel_spacing)
+        case "orientation":
+            return _cluster(orientation, clusters)
+        case "image_type_start":
+            return header.image_type[:3]
+        case _:
+            return header.frame_of_reference_uid if references else ""
 
 
 def shown_as_image(header: Header) -> bool:
@@ -122,138 +137,12 @@ def shown_as_image(header: Header) -> bool:
 
 def _cluster(orientation: tuple[float, ...], clusters: list[tuple[float, ...]]) -> int:
     """Return the number of the cluster of parallel planes that ``orientation`` belongs to."""
+    tolerance = series_rules().tolerances.orientation
     for number, known in enumerate(clusters):
-        if max(abs(a - b) for a, b in zip(orientation, known, strict=True)) <= _ORIENTATION_TOLERANCE:
+        if max(abs(a - b) for a, b in zip(orientation, known, strict=True)) <= tolerance:
             return number
     clusters.append(orientation)
     return len(clusters) - 1
-
-
-def _slots(part: Sequence[Header]) -> list[int]:
-    """Number the distinct positions along the normal: one slot per file, equal where positions are equal."""
-    orientation = part[0].orientation or part[0].planes[0].orientation
-    points = np.array([h.position or h.planes[0].position for h in part], dtype=np.float64)
-    projections = points @ normal_of(orientation)
-    order = np.argsort(projections, kind="stable")
-    slots = np.zeros(len(part), dtype=int)
-    slots[order[1:]] = np.cumsum(np.diff(projections[order]) > SAME_POSITION_MM)
-    return [int(s) for s in slots]
-
-
-def _b_value(header: Header) -> str:
-    for tag in (0x00189087, 0x0019100C):
-        value = header.elements.number(tag)
-        if value is not None:
-            return f"{value:g}"
-    private = header.elements.text(0x00431039).split("\\")[0]
-    return private[-4:] if private.isdigit() else ""
-
-
-_DISCRIMINATORS: tuple[tuple[str, Callable[[Header], str]], ...] = (
-    ("echo time", lambda h: h.elements.text(0x00180081)),
-    ("echo", lambda h: h.elements.text(0x00180086)),
-    ("b-value", _b_value),
-    ("image type", lambda h: "\\".join(h.image_type)),
-    ("time point", lambda h: h.elements.text(0x00200100)),
-    ("acquisition", lambda h: h.elements.text(0x00200012)),
-)
-
-
-def _separate_repeats(part: list[Header], skipped: list[SkippedFile]) -> list[Group]:
-    """Split files whose positions repeat: first by what they state to differ in, then by time."""
-    slots = _slots(part)
-    if len(set(slots)) == len(slots):
-        return [Group(part)]
-    for name, value_of in _DISCRIMINATORS:
-        values = [value_of(h) for h in part]
-        distinct = sorted(set(values))
-        if 1 < len(distinct) <= len(part) // 2:
-            pieces = [[h for h, v in zip(part, values, strict=True) if v == wanted] for wanted in distinct]
-            groups: list[Group] = []
-            for wanted, piece in zip(distinct, pieces, strict=True):
-                for group in _separate_repeats(piece, skipped):
-                    group.label = ", ".join(filter(None, (f"{name} {wanted}".strip(), group.label)))
-                    groups.append(group)
-            return groups
-    return _by_repetition(part, slots, skipped)
-
-
-def _moment(header: Header) -> tuple[float, str, str, tuple[int, str, str]]:
-    e = header.elements
-    return (
-        e.number(0x00181060) or 0.0,
-        e.text(0x00080032),
-        e.text(0x00080033) if header.instance_number is None else "",
-        _instance_key(header),
-    )
-
-
-def _by_repetition(part: list[Header], slots: list[int], skipped: list[SkippedFile]) -> list[Group]:
-    """Make the nth image at each position the nth time point; drop exact repeats of single slices."""
-    at_slot: dict[int, list[Header]] = defaultdict(list)
-    for header, slot in sorted(zip(part, slots, strict=True), key=lambda pair: _instance_key(pair[0])):
-        at_slot[slot].append(header)
-    counts = Counter(len(found) for found in at_slot.values())
-    if len(counts) == 1:
-        times = next(iter(counts))
-        for found in at_slot.values():
-            found.sort(key=_moment)
-        return [
-            Group([at_slot[s][t] for s in sorted(at_slot)], f"time point {t + 1} of {times}")
-            for t in range(times)
-        ]
-    return _uneven(at_slot, skipped)
-
-
-def _uneven(at_slot: dict[int, list[Header]], skipped: list[SkippedFile]) -> list[Group]:
-    repeated: list[int] = []
-    conflicting: list[int] = []
-    leftovers: dict[int, list[Header]] = defaultdict(list)
-    main: list[Header] = []
-    for number, slot in enumerate(sorted(at_slot), start=1):
-        first, *others = at_slot[slot]
-        main.append(first)
-        for rank, other in enumerate(others):
-            if pixel_digest(first) == pixel_digest(other):
-                repeated.append(number)
-                skipped.append(
-                    SkippedFile(
-                        str(other.file),
-                        "dicom.duplicate_slice",
-                        f"Slice {number} is there twice with the same pixels; one is used.",
-                    )
-                )
-            else:
-                conflicting.append(number)
-                leftovers[rank].append(other)
-    group = Group(main)
-    if repeated:
-        group.issues.append(
-            SeriesIssue("geometry.duplicate_slice", f"Repeated with equal pixels: slice {listed(repeated)}.")
-        )
-    groups = [group, *(Group(rest, f"repetition {rank + 2}") for rank, rest in leftovers.items())]
-    if conflicting:
-        issue = SeriesIssue(
-            "geometry.duplicate_position",
-            f"Different images lie at the same position: slice {listed(conflicting)}; which one belongs to this "
-            "stack is not stated.",
-            blocks_volumetry=True,
-        )
-        for one in groups:
-            one.issues.append(issue)
-    return groups
-
-
-def pixel_digest(header: Header) -> str:
-    """Return a SHA-256 of the pixel data as it stands in the file."""
-    pixels = header.parsed.pixels
-    if pixels is None:
-        return ""
-    if header.parsed.deflated_from is not None:
-        return hashlib.sha256(header.parsed.inflated()[pixels.offset :]).hexdigest()
-    with header.file.open("rb") as stream:
-        stream.seek(pixels.offset)
-        return hashlib.sha256(stream.read(-1 if pixels.length is None else pixels.length)).hexdigest()
 
 
 def _note_mixtures(members: list[Header], groups: list[Group], references: set[str]) -> None:
@@ -289,16 +178,24 @@ def _note_mixtures(members: list[Header], groups: list[Group], references: set[s
 
 def _scanned(group: Group, key: str, siblings: int, skipped: list[SkippedFile]) -> Iterable[ScannedSeries]:
     first = representative(group.headers)
-    layout: Layout | None = None
+    layouts: list[Layout] = []
     if shown_as_image(first):
         try:
-            layout = lay_out(group.headers)
+            layouts = lay_out_times(group.headers, group.time_points)
         except SafetyError as error:
             skipped.extend(SkippedFile(str(h.file), error.code, error.user_message) for h in group.headers)
             return
     ordered = group.headers
-    if layout is not None and first.frames == 1:
-        ordered = [group.headers[index] for index, _ in layout.frames]
+    if layouts and first.frames == 1 and layouts[0].mosaic is None:
+        per_time = len(group.headers) // group.time_points
+        ordered = [
+            group.headers[t * per_time + index]
+            for t, layout in enumerate(layouts)
+            for index, _ in layout.frames
+        ]
+    layout = layouts[0] if layouts else None
+    if layout is not None and layout.time_points > 1:
+        group = dataclasses.replace(group, time_points=layout.time_points, dimension=layout.dimension)
     issues = _collected_issues(group, layout, siblings)
     yield ScannedSeries(
         summary=_summary(group, key, layout, issues),
@@ -329,7 +226,14 @@ def _collected_issues(group: Group, layout: Layout | None, siblings: int) -> tup
                 issues.append(issue)
     if layout is not None:
         issues.extend(layout.issues)
+    if _is_localizer(group.headers):
+        issues.append(SeriesIssue("series.localizer", series_rules().localizer.message))
     return tuple(issues)
+
+
+def _is_localizer(headers: Sequence[Header]) -> bool:
+    marks = set(series_rules().localizer.image_types)
+    return all(marks.intersection(h.image_type) for h in headers)
 
 
 def _summary(group: Group, key: str, layout: Layout | None, issues: tuple[SeriesIssue, ...]) -> SeriesSummary:
@@ -346,7 +250,7 @@ def _summary(group: Group, key: str, layout: Layout | None, issues: tuple[Series
         description=description,
         body_part=first.elements.text(0x00180015).upper(),
         instances=len(group.headers),
-        frames=sum(h.frames for h in group.headers),
+        frames=_frames(group, layout),
         kind=layout.kind if layout else SeriesKind.OTHER,
         shape_kji=layout.geometry.shape_kji if layout else None,
         spacing_kji_mm=layout.geometry.spacing_kji_mm if layout and layout.regular else None,
@@ -356,6 +260,16 @@ def _summary(group: Group, key: str, layout: Layout | None, issues: tuple[Series
         axis_codes=layout.geometry.axis_codes() if layout and spatial else "",
         lossy=any(h.lossy for h in group.headers),
         frame_of_reference_uid=first.frame_of_reference_uid or None,
+        time_points=group.time_points,
+        dimension=group.dimension,
+        view=view_of(first) if layout else "",
         object_kind=ObjectKind.NONE if layout else object_kind(first.sop_class_uid) or ObjectKind.UNKNOWN,
         source_series=tuple(dict.fromkeys(uid for h in group.headers for uid in h.source_series)),
     )
+
+
+def _frames(group: Group, layout: Layout | None) -> int:
+    """Count the slices of all time points, those within mosaics too."""
+    if layout is not None and layout.mosaic is not None:
+        return layout.mosaic.tiles * len(group.headers)
+    return sum(h.frames for h in group.headers)

@@ -12,33 +12,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from core.dicom.series_rules import series_rules
 from core.domain.geometry import VolumeGeometry
 from core.domain.volume import SeriesIssue
-
-SAME_POSITION_MM = 0.01
-"""Positions closer than this along the normal are one position."""
-
-PLACE_TOLERANCE_MM = 0.05
-PLACE_TOLERANCE_OF_STEP = 0.02
-"""A slice may lie this far from its place on the regular grid. The first covers positions that were rounded
-to 0.1 mm, the second scanners whose steps differ by about one per cent (6.958 to 7.071 mm were seen)."""
-
-NOTED_JITTER_MM = 0.005
-DRIFT_MM = 0.05
-"""In-plane drift of the origin over the whole stack that counts as tilt."""
 
 _LISTED = 5
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The outcome: ``order`` sorts the input ascending; ``regular`` says whether the grid is exact."""
+    """The outcome: ``order`` sorts the input ascending; ``regular`` says whether the grid is exact.
+
+    ``positions_mm`` is ``(N, 3)`` float64: where each slice of the order lies, LPS.
+    """
 
     order: tuple[int, ...]
     geometry: VolumeGeometry
     regular: bool
     issues: tuple[SeriesIssue, ...]
     tilt_deg: float
+    positions_mm: NDArray[np.float64]
 
 
 def normal_of(orientation: Sequence[float]) -> NDArray[np.float64]:
@@ -92,7 +85,7 @@ def build_stack(
     matrix[:3, 2] = step
     matrix[:3, 3] = placed[0]
     geometry = VolumeGeometry((count, *shape_rows_columns), matrix, frame_of_reference_uid)
-    return Stack(tuple(int(n) for n in order), geometry, regular, tuple(issues), tilt)
+    return Stack(tuple(int(n) for n in order), geometry, regular, tuple(issues), tilt, placed)
 
 
 def _step(
@@ -102,14 +95,14 @@ def _step(
     whole = placed[-1] - placed[0]
     along = float(whole @ normal)
     drift = float(np.linalg.norm(whole - along * normal))
-    if drift <= DRIFT_MM:
+    if drift <= series_rules().tolerances.drift_mm:
         return normal * (along / (len(placed) - 1)), 0.0
     tilt = float(np.degrees(np.arctan2(drift, along)))
     issues.append(
         SeriesIssue(
             "geometry.tilt",
             f"The slices are shifted against each other by {drift:.1f} mm over the stack (gantry tilt "
-            f"{tilt:.1f} degrees); the grid is sheared accordingly.",
+            f"{tilt:.1f} degrees).",
         )
     )
     return whole / (len(placed) - 1), tilt
@@ -127,14 +120,14 @@ def _check_places(
     off = placed - ideal
     steps = np.diff(placed @ normal)
     mean = float(step @ normal)
-    tolerance = max(PLACE_TOLERANCE_MM, PLACE_TOLERANCE_OF_STEP * mean)
+    tolerance = place_tolerance(mean)
     along = np.abs(off @ normal)
     across = np.linalg.norm(off - (off @ normal)[:, None] * normal, axis=1)
     regular = True
     if along.max() > tolerance:
         issues.append(_irregular(steps))
         regular = False
-    elif np.ptp(steps) > NOTED_JITTER_MM:
+    elif np.ptp(steps) > series_rules().tolerances.noted_jitter_mm:
         issues.append(
             SeriesIssue(
                 "geometry.spacing_jitter",
@@ -154,25 +147,41 @@ def _check_places(
     return regular
 
 
+def place_tolerance(step_mm: float) -> float:
+    """Return how far a slice may lie from its place on a grid of a step."""
+    tolerances = series_rules().tolerances
+    return max(tolerances.place_mm, tolerances.place_of_step * step_mm)
+
+
+def missing_between(steps: NDArray[np.float64]) -> NDArray[np.intp] | None:
+    """Return how many slices are missing in each step; None when the steps aren't multiples of a usual one."""
+    rules = series_rules().irregular
+    usual = float(np.median(steps))
+    multiples = np.round(steps / usual)
+    gaps = int((multiples >= 2).sum())
+    fits = np.abs(steps / usual - multiples).max() < rules.missing_step_tolerance and multiples.min() >= 1
+    if not fits or not 0 < gaps <= max(1, int(len(steps) * rules.missing_share)):
+        return None
+    return np.asarray(multiples - 1, dtype=np.intp)
+
+
 def _irregular(steps: NDArray[np.float64]) -> SeriesIssue:
     """Tell missing slices (steps that are multiples of the usual one) from other irregular spacing."""
     usual = float(np.median(steps))
-    multiples = np.round(steps / usual)
-    gaps = np.flatnonzero(multiples >= 2)
-    fits = np.abs(steps / usual - multiples).max() < 0.1 and multiples.min() >= 1
-    if fits and 0 < len(gaps) <= max(1, len(steps) // 4):
-        missing = int((multiples[gaps] - 1).sum())
+    lacking = missing_between(steps)
+    if lacking is not None:
+        missing = int(lacking.sum())
         return SeriesIssue(
             "geometry.gap",
-            f"{missing} {'slice is' if missing == 1 else 'slices are'} missing: after slice {listed(gaps + 1)} of "
-            f"{len(steps) + 1} (usual step {usual:.3f} mm).",
+            f"{missing} {'slice is' if missing == 1 else 'slices are'} missing: after slice "
+            f"{listed(np.flatnonzero(lacking) + 1)} of {len(steps) + 1} (usual step {usual:.3f} mm).",
             blocks_volumetry=True,
         )
-    changes = np.flatnonzero(np.abs(steps - usual) > max(PLACE_TOLERANCE_MM, PLACE_TOLERANCE_OF_STEP * usual))
+    changes = np.flatnonzero(np.abs(steps - usual) > place_tolerance(usual))
     return SeriesIssue(
         "geometry.irregular_spacing",
         f"Slice steps vary from {steps.min():.3f} to {steps.max():.3f} mm (unusual after slice "
-        f"{listed(changes + 1)}); distances along the stack and volumes would be wrong.",
+        f"{listed(changes + 1)}); volumes would be wrong.",
         blocks_volumetry=True,
     )
 

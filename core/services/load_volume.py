@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from core.dicom.assemble import assemble_volume
+from core.dicom.assemble import assemble_volume, of_time_point
 from core.domain.errors import EnvironmentFault, InputError
 from core.domain.geometry import VolumeGeometry
 from core.domain.progress import CancelToken, Progress, no_progress
@@ -27,6 +27,8 @@ def load_volume(
     engine: Engine,
     series_key: str,
     *,
+    time_point: int = 0,
+    correct: bool = True,
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
     on_slice: OnSlice | None = None,
@@ -37,6 +39,11 @@ def load_volume(
     ----------
     series_key : str
         Key of the displayable group, or Series Instance UID.
+    time_point : int
+        Which time point of a 4-D series, from 0.
+    correct : bool
+        Straighten gantry tilt and resample irregular spacing; issues tell of it, and slices that are missing are blank
+        and listed. False gives what was acquired.
     on_slice : callable or None
         Called in the calling thread with (k, geometry, pixels) for each complete slice, the middle one first.
 
@@ -49,13 +56,23 @@ def load_volume(
     """
     summary, instances = get_series(engine, series_key)
     engine.note_access(summary.study_uid, summary.key, len(instances))
-    return load_files(summary, instances, progress=progress, cancel=cancel, on_slice=on_slice)
+    return load_files(
+        summary,
+        instances,
+        time_point=time_point,
+        correct=correct,
+        progress=progress,
+        cancel=cancel,
+        on_slice=on_slice,
+    )
 
 
 def load_files(
     summary: SeriesSummary,
     instances: Sequence[InstanceRef],
     *,
+    time_point: int = 0,
+    correct: bool = True,
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
     on_slice: OnSlice | None = None,
@@ -67,7 +84,7 @@ def load_files(
             f"A {summary.modality} series holds no images to show.",
             "Choose an image series of the study.",
         )
-    for instance in instances:
+    for instance in of_time_point(instances, summary, time_point):
         if not instance.file.is_file():
             raise EnvironmentFault(
                 "file.missing",
@@ -76,7 +93,15 @@ def load_files(
             )
     if instances and not instances[0].sop_class_uid:
         return _load_single(summary, instances[0], progress, on_slice)
-    return assemble_volume(instances, summary, progress=progress, cancel=cancel, on_slice=on_slice)
+    return assemble_volume(
+        instances,
+        summary,
+        time_point=time_point,
+        correct=correct,
+        progress=progress,
+        cancel=cancel,
+        on_slice=on_slice,
+    )
 
 
 def _load_single(

@@ -15,7 +15,7 @@ import SimpleITK
 from core.dicom.assemble import assemble_volume
 from core.dicom.scan import scan_paths
 from core.domain.errors import AppError
-from core.domain.geometry import VolumeGeometry
+from core.domain.geometry import VolumeGeometry, apply_reorientation
 from core.domain.study import ScannedSeries, SeriesKind
 from core.domain.volume import Volume
 from core.formats.nifti import read_nifti, write_nifti
@@ -115,14 +115,52 @@ def test_the_tilted_head_blocks_volumetry() -> None:
     assert series.summary.spacing_kji_mm is None
 
 
-def test_time_points_are_not_stacked() -> None:
-    series = scan_paths([data_path(EPI)]).series
-    assert [s.summary.shape_kji for s in series] == [(15, 64, 64)] * 3
-    assert len({s.summary.key for s in series}) == 3
-    stored = sum(int(assemble_volume(s.instances, s.summary).voxels.sum(dtype=np.int64)) for s in series)
-    assert stored == sum((37088523, 35442104, 35011715))
-    for time, one in enumerate(series):
-        assert {ref.instance_number for ref in one.instances} == set(range(15 * time + 1, 15 * time + 16))
+def test_the_tilted_head_is_straightened() -> None:
+    series, acquired = load(TILT)
+    volume = assemble_volume(series.instances, series.summary, correct=True)
+    assert not volume.geometry.is_sheared
+    assert volume.geometry.spacing_ijk_mm == pytest.approx((0.488281, 0.488281, 4.002), abs=2e-3)
+    assert {"geometry.shear_corrected", "geometry.resampled"} <= codes(volume)
+    assert volume.missing_slices == ()
+    assert not volume.allows_volumetry
+    # the first slice keeps its values and its place: the row of its first pixel lies where the file says
+    i, j, k = volume.geometry.ijk_of([acquired.geometry.origin_lps_mm])[0]
+    assert abs(i) < 1e-3 and abs(k) < 1e-3
+    slab = volume.voxels[0, round(j) : round(j) + 512, :512].astype(float)
+    assert np.abs(slab - acquired.voxels[0]).mean() < 12.0
+    known = {ref.sop_instance_uid for ref in series.instances} & set(volume.sop_instance_uids)
+    assert len(known) >= 14  # the slices of the finer half lie on acquired planes
+
+
+def test_time_points_stay_together() -> None:
+    (series,) = scan_paths([data_path(EPI)]).series
+    assert (series.summary.time_points, series.summary.dimension) == (3, "time point")
+    assert series.summary.shape_kji == (15, 64, 64)
+    sums = []
+    for time in range(3):
+        volume = assemble_volume(series.instances, series.summary, time_point=time)
+        numbers = [ref.instance_number for ref in series.instances[15 * time : 15 * time + 15]]
+        assert set(numbers) == set(range(15 * time + 1, 15 * time + 16))
+        assert volume.geometry.origin_lps_mm[2] == pytest.approx(-17.7, abs=0.05)
+        assert volume.geometry.spacing_ijk_mm == pytest.approx((3.75, 3.75, 5.0), abs=1e-3)
+        sums.append(int(volume.voxels.sum(dtype=np.int64)))
+    assert sums == [37088523, 35442104, 35011715]
+
+
+@pytest.mark.parametrize(("number", "name"), [(3, "AP"), (4, "PA"), (5, "RL"), (6, "LR")])
+def test_mosaics_become_the_slices_of_the_reference(number: int, name: str) -> None:
+    folder = data_path("core/dicom/mr-mosaic-siemens-nih")
+    (series,) = scan_paths([folder / f"mr_{number:04d}"]).series
+    reference = folder / "reference_nifti" / f"EPI_PE={name}_{number}.nii"
+    assert (series.summary.time_points, series.summary.frames) == (2, 10)
+    for time in range(2):
+        volume = assemble_volume(series.instances, series.summary, time_point=time)
+        theirs = read_nifti(reference, time)
+        aligned, permutation, flips = theirs.geometry.reoriented(volume.geometry.axis_codes())
+        assert np.array_equal(apply_reorientation(theirs.voxels, permutation, flips), volume.voxels)
+        assert aligned.same_grid_as(volume.geometry, 1e-3)
+        assert len(volume.slice_times_ms) == 5
+        assert volume.slice_times_ms[1] == pytest.approx(1450.0, abs=5.0)
 
 
 @pytest.mark.skipif(shutil.which("dcm2niix") is None, reason="needs dcm2niix (apt-get install dcm2niix)")
@@ -139,8 +177,6 @@ def test_regular_series_equal_dcm2niix(relative: str, tmp_path: Path) -> None:
         pytest.skip("this dcm2niix cannot read the compression")
     theirs = read_nifti(converted[0])
     aligned, permutation, flips = theirs.geometry.reoriented(volume.geometry.axis_codes())
-    from core.domain.geometry import apply_reorientation
-
     voxels = apply_reorientation(theirs.voxels, permutation, flips)
     assert np.array_equal(voxels, volume.voxels)
     assert np.abs(aligned.lps_from_ijk[:3, :3] - volume.geometry.lps_from_ijk[:3, :3]).max() < 1e-3

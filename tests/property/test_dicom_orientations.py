@@ -110,7 +110,7 @@ def test_corrected_tilt_keeps_the_marks_within_half_a_voxel(tmp_path: Path, tilt
     grid = tilted(np.eye(3), tilt_deg)
     write_stack(tmp_path, phantom(), grid)
     (series,) = scan_paths([tmp_path]).series
-    volume = assemble_volume(series.instances, series.summary, correct_tilt=True)
+    volume = assemble_volume(series.instances, series.summary, correct=True)
     assert not volume.geometry.is_sheared
     assert "geometry.shear_corrected" in {issue.code for issue in volume.issues}
     strong = volume.voxels.astype(float)

@@ -9,6 +9,7 @@ import pytest
 
 from core.dicom.assemble import assemble_volume
 from core.dicom.scan import scan_paths
+from core.domain.errors import InputError
 from core.domain.geometry import VolumeGeometry
 from core.domain.study import ScannedSeries, SeriesKind
 from tests.fakes.dicom_files import UID_ROOT, axial_geometry, empty_dataset, save, set_pixels, write_stack
@@ -55,7 +56,7 @@ def test_a_localiser_is_no_slice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("keyword", "values"),
-    [("EchoTime", ("5", "80")), ("TemporalPositionIdentifier", (1, 2)), ("DiffusionBValue", (0.0, 1000.0))],
+    [("EchoTime", ("5", "80")), ("ConvolutionKernel", ("B30", "B70")), ("DiffusionBValue", (0.0, 1000.0))],
 )
 def test_images_at_one_position_split_by_what_they_state(tmp_path: Path, keyword: str, values: tuple) -> None:
     for number, value in enumerate(values):
@@ -69,15 +70,71 @@ def test_images_at_one_position_split_by_what_they_state(tmp_path: Path, keyword
     assert all("[" in s.summary.description for s in (first, second))
 
 
-def test_time_points_without_any_statement_split_by_instance_number(tmp_path: Path) -> None:
-    for time in range(3):
-        write_stack(tmp_path, VOXELS + 10 * time, GRID, modality="MR", name=f"t{time}_",
-                    SOPInstanceUID=lambda k, t=time: f"{UID_ROOT}.7.{t}.{k + 1}",
-                    InstanceNumber=lambda k, t=time: 6 * t + k + 1)  # fmt: skip
-    series = scan(tmp_path)
-    assert [s.summary.shape_kji for s in series] == [(6, 4, 5)] * 3
-    volumes = [assemble_volume(s.instances, s.summary).voxels for s in series]
-    assert [int(v[0, 0, 0]) for v in volumes] == [0, 10, 20]
+def write_times(folder: Path, times: int, **overrides: object) -> list[Path]:
+    """Write VOXELS + 10 × t at the same positions; instance numbers count slices first."""
+    paths = []
+    for time in range(times):
+        given = {k: (lambda n, v=v, t=time: v(t, n)) if callable(v) else v for k, v in overrides.items()}
+        paths += write_stack(folder, VOXELS + 10 * time, GRID, modality="MR", name=f"t{time}_",
+                             **{"SOPInstanceUID": lambda k, t=time: f"{UID_ROOT}.7.{t}.{k + 1}",
+                                "InstanceNumber": lambda k, t=time: 6 * t + k + 1, **given})  # fmt: skip
+    return paths
+
+
+def first_values(series: ScannedSeries) -> list[int]:
+    times = range(series.summary.time_points)
+    volumes = [assemble_volume(series.instances, series.summary, time_point=t) for t in times]
+    assert all(v.time_point == t and v.time_points == len(times) for t, v in enumerate(volumes))
+    return [int(v.voxels[0, 0, 0]) for v in volumes]
+
+
+def test_time_points_without_any_statement_stay_together_in_instance_order(tmp_path: Path) -> None:
+    write_times(tmp_path, 3)
+    (series,) = scan(tmp_path)
+    summary = series.summary
+    assert (summary.time_points, summary.dimension) == (3, "time point")
+    assert (summary.shape_kji, summary.instances, summary.frames) == ((6, 4, 5), 18, 18)
+    assert summary.regular and summary.issues == ()
+    assert first_values(series) == [0, 10, 20]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ({"TemporalPositionIdentifier": lambda t, _k: 3 - t}, "time point"),
+        ({"TriggerTime": lambda t, k: 300 - 100 * t + 0.3 * k, "NominalInterval": 900}, "cardiac phase"),
+        ({"AcquisitionTime": lambda t, k: f"1015{50 - 10 * t:02d}.{k:02d}"}, "time point"),
+    ],
+)
+def test_stated_times_win_over_instance_numbers(tmp_path: Path, overrides: dict, name: str) -> None:
+    write_times(tmp_path, 3, **overrides)
+    (series,) = scan(tmp_path)
+    assert series.summary.dimension == name
+    assert first_values(series) == [20, 10, 0]
+
+
+def test_an_incomplete_last_time_point_is_kept_apart(tmp_path: Path) -> None:
+    for path in write_times(tmp_path, 3)[-2:]:
+        path.unlink()
+    whole, rest = scan(tmp_path)
+    assert (whole.summary.time_points, whole.summary.instances) == (2, 12)
+    assert (rest.summary.time_points, rest.summary.instances) == (1, 4)
+    assert issues(rest)["series.incomplete_time_point"]
+
+
+def test_an_incomplete_stated_time_point_is_kept_apart(tmp_path: Path) -> None:
+    write_times(tmp_path, 3, TemporalPositionIdentifier=lambda t, _k: t + 1)[8].unlink()
+    whole, rest = scan(tmp_path)
+    assert first_values(whole) == [0, 20]
+    assert "time point 2" in rest.summary.description
+
+
+def test_a_time_point_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    write_times(tmp_path, 2)
+    (series,) = scan(tmp_path)
+    with pytest.raises(InputError) as caught:
+        assemble_volume(series.instances, series.summary, time_point=2)
+    assert caught.value.code == "series.time_point"
 
 
 def test_a_missing_slice_is_named(tmp_path: Path) -> None:
