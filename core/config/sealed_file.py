@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader, FileIO, RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -144,6 +144,21 @@ def seal_bytes(data: bytes | memoryview, target: Path) -> str:
     return digest.hexdigest()
 
 
+def write_kept(path: Path, data: bytes | memoryview) -> None:
+    """Write what the program keeps: sealed below a mounted folder, as it is elsewhere; atomically.
+
+    Raises
+    ------
+    OSError
+        If it can't be written.
+    """
+    if _mount_of(path) is not None:
+        seal_bytes(data, path)
+        return
+    with atomic_path(path) as part:
+        part.write_bytes(data)
+
+
 def is_sealed(path: Path) -> bool:
     """Whether the file begins as a sealed one; OSError when it can't be read."""
     with FileIO(path, "rb") as file:
@@ -156,7 +171,7 @@ def plain_size(path: Path) -> int:
         return stream.seek(0, os.SEEK_END)
 
 
-def open_plain(path: Path) -> BinaryIO:
+def open_plain(path: Path) -> BufferedReader:
     """Open a file for reading its plaintext, buffered and seekable; close it as any file.
 
     Raises
@@ -168,8 +183,7 @@ def open_plain(path: Path) -> BinaryIO:
     SafetyError
         If it is sealed and damaged (``sealed.changed``); reading raises it for a damaged chunk.
     """
-    raw = open_raw(path)
-    return cast(BinaryIO, BufferedReader(raw))
+    return BufferedReader(open_raw(path))
 
 
 def open_raw(path: Path) -> FileIO | SealedReader:

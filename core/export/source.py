@@ -18,6 +18,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+from core.config.sealed_file import open_plain
 from core.domain.errors import InputError, SafetyError
 from core.domain.geometry import VolumeGeometry
 from core.export.identifiers import new_uid
@@ -155,7 +156,8 @@ def _read_header(file: Path) -> Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            header = dcmread(file, stop_before_pixels=True)
+            with open_plain(file) as stream:
+                header = dcmread(stream, stop_before_pixels=True)
             header.remove_private_tags()
             return header
     except InvalidDicomError as error:

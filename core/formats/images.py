@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from core.config.sealed_file import open_plain
 from core.domain.errors import EnvironmentFault, InputError
 from core.domain.geometry import VolumeGeometry
 from core.domain.volume import SeriesIssue, Volume
@@ -57,7 +60,7 @@ class PictureHeader:
 
 def is_picture(path: Path) -> bool:
     """Whether the file begins like PNG, JPEG, TIFF or BMP; OSError if unreadable."""
-    with path.open("rb") as stream:
+    with open_plain(path) as stream:
         head = stream.read(8)
     return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM"))
 
@@ -106,18 +109,24 @@ def read_image(path: Path) -> Volume:
     )
 
 
-def _opened(path: Path) -> Image.Image:
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     # loaded on first use: most sessions read no pictures
     from PIL import Image, UnidentifiedImageError
 
     try:
-        return Image.open(path, formats=FORMATS)
-    except (*_RAISED, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise _damaged(error) from error
+        stream = open_plain(path)
     except OSError as error:
         raise EnvironmentFault(
             "file.unreadable", f"The picture cannot be read: {error.strerror}.", "Check that it exists."
         ) from error
+    with stream:
+        try:
+            picture = Image.open(stream, formats=FORMATS)
+        except (*_RAISED, OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            raise _damaged(error) from error
+        with picture:
+            yield picture
 
 
 def _header(picture: Image.Image) -> PictureHeader:

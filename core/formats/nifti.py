@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.config.atomic import atomic_path
+from core.config.sealed_file import is_sealed, open_plain, write_kept
 from core.domain.errors import AppError, EnvironmentFault, InputError
 from core.domain.geometry import Matrix, VolumeGeometry
 from core.domain.study import SeriesKind
@@ -29,6 +29,7 @@ SUFFIXES = (".nii", ".nii.gz")
 MAX_VOXELS = 4 << 30
 _SINGLE_FILE_MAGICS = (b"n+1\0", b"n+2\0")
 _SCANNER_CODE = 1
+_NIFTI_2_HEADER_BYTES = 540
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,11 @@ def lps_from_ras_affine(ras_from_ijk: Matrix) -> Matrix:
 
 def is_nifti(path: Path) -> bool:
     """Whether the file begins like single-file NIfTI-1 or -2, plain or gzipped; OSError if unreadable."""
-    with path.open("rb") as stream:
+    with open_plain(path) as stream:
         head = stream.read(348)
     if head[:2] == b"\x1f\x8b":
         try:
-            with gzip.open(path, "rb") as packed:
+            with open_plain(path) as stream, gzip.open(stream) as packed:
                 head = packed.read(348)
         except (EOFError, zlib.error, gzip.BadGzipFile):
             return path.name.lower().endswith(SUFFIXES)
@@ -152,13 +153,8 @@ def write_nifti(
     if intent_label:
         image.header.set_intent("label")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary, temporary.open("wb") as raw:
-            if path.name.endswith(".gz"):
-                with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=4, mtime=0) as packed:
-                    packed.write(image.to_bytes())
-            else:
-                raw.write(image.to_bytes())
+        data = image.to_bytes()
+        write_kept(path, gzip.compress(data, 4, mtime=0) if path.name.endswith(".gz") else data)
     except OSError as error:
         raise EnvironmentFault(
             "file.unwritable",
@@ -190,7 +186,7 @@ def _image(geometry: VolumeGeometry, array: NDArray) -> Any:
 
 def content_uid(path: Path) -> str:
     """Return a stable UID under ``2.25.`` from the file's bytes. Source: DICOM PS3.5 B.2."""
-    with path.open("rb") as stream:
+    with open_plain(path) as stream:
         digest = hashlib.file_digest(stream, "sha256").digest()
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
@@ -223,13 +219,28 @@ def _open(path: Path) -> Any:
     from nibabel.spatialimages import HeaderDataError
 
     try:
-        return nibabel.load(path)
+        return _of_sealed(path) if is_sealed(path) else nibabel.load(path)
     except (*_RAISED, ImageFileError, HeaderDataError) as error:
         raise _damaged(error) from error
     except OSError as error:
         raise EnvironmentFault(
             "file.unreadable", f"The NIfTI file cannot be read: {error.strerror}.", "Check that it exists."
         ) from error
+
+
+def _of_sealed(path: Path) -> Any:
+    """Open a sealed copy; the image closes the file when it goes."""
+    import nibabel
+
+    stream: Any = open_plain(path)
+    if stream.read(2) == b"\x1f\x8b":
+        stream.seek(0)
+        stream = gzip.GzipFile(fileobj=stream)
+    stream.seek(0)
+    size = stream.read(4)
+    stream.seek(0)
+    second = _NIFTI_2_HEADER_BYTES in (int.from_bytes(size, "little"), int.from_bytes(size, "big"))
+    return (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_stream(stream)
 
 
 def _header_of(image: Any) -> NiftiHeader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.config.atomic import atomic_path
+from core.config.sealed_file import open_plain, write_kept
 from core.domain.errors import SafetyError
 from core.domain.geometry import VolumeGeometry
 
@@ -42,12 +43,13 @@ def write_heat(path: Path, heat: NDArray[np.float32]) -> None:
 
     Half precision keeps 0…1 to 5e-4, far below what a colour map shows.
     """
+    packed = io.BytesIO()
     with (
-        atomic_path(path) as part,
-        zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=_COMPRESSION_LEVEL) as archive,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=_COMPRESSION_LEVEL) as archive,
         archive.open(_MEMBER, "w", force_zip64=True) as member,
     ):
         np.lib.format.write_array(member, heat.astype(np.float16), allow_pickle=False)
+    write_kept(path, packed.getbuffer())
 
 
 def read_heat(path: Path) -> NDArray[np.float32]:
@@ -59,7 +61,7 @@ def read_heat(path: Path) -> NDArray[np.float32]:
         If the file is missing or damaged (``results.heat_map_unreadable``).
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open_plain(path) as stream, np.load(stream, allow_pickle=False) as archive:
             heat: NDArray[np.float32] = archive["heat"].astype(np.float32)
             return heat
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core.config.atomic import atomic_path
+from core.config.sealed_file import open_plain, write_kept
 from core.domain.audit import AuditCode
 from core.domain.changes import OperationChanges
 from core.domain.errors import EnvironmentFault, InputError
@@ -113,8 +112,8 @@ def _keep_mask(engine: Engine, result_id: str, decision_id: str, mask_file: Path
         )
     relative = f"masks/{decision_id}{suffix}"
     try:
-        with atomic_path(engine.paths.results / result_id / relative) as part:
-            shutil.copyfile(mask_file, part)
+        with open_plain(mask_file) as stream:
+            write_kept(engine.paths.results / result_id / relative, stream.read())
     except FileNotFoundError as error:
         raise InputError("decisions.mask_missing", "The mask file isn't there.", "Check the path.") from error
     except OSError as error:

@@ -250,6 +250,8 @@ def _require_study(engine: Engine, result: ModelResult) -> None:
 def _require_unchanged(path: Path, sha256: str) -> None:
     try:
         unchanged = file_sha256(path) == sha256
+    except SafetyError as error:
+        raise _changed() from error
     except OSError as error:
         raise SafetyError(
             "results.file_missing",

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.config.sealed_file import is_sealed, open_plain
 from core.domain.coding import CodedConcept
 from core.domain.errors import EnvironmentFault, InputError, SafetyError
 from core.domain.explanation import Explanation
@@ -133,7 +134,10 @@ def test_the_mask_of_an_edit_is_kept_with_the_result(engine: Engine, tmp_path: P
     (tmp_path / "NAME.nii.gz").write_bytes(b"mask")
     decision, _ = record_decision(engine, "r1", "f1", "edit", mask_file=tmp_path / "NAME.nii.gz")
     assert decision.mask_file == f"masks/{decision.decision_id}.nii.gz"
-    assert (engine.paths.results / "r1" / decision.mask_file).read_bytes() == b"mask"
+    kept = engine.paths.results / "r1" / decision.mask_file
+    assert is_sealed(kept)
+    with open_plain(kept) as stream:
+        assert stream.read() == b"mask"
 
 
 @pytest.mark.parametrize(
