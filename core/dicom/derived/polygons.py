@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+_CROSSINGS_AT_ONCE = 1 << 20
+
 
 class PlaneFill:
     """Collects closed contours of one plane; a pixel is inside when an odd number of them surrounds its centre.
@@ -20,38 +22,48 @@ class PlaneFill:
     def __init__(self, rows: int, columns: int) -> None:
         self._rows, self._columns = rows, columns
         self._low, self._high = rows, 0
-        self._toggles: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
+        self._changes: NDArray[np.uint32] | None = None
+        self.crossings = 0
 
     def add(self, points: NDArray[np.float64]) -> None:
         """Add a contour: ``(N, 2)`` (column, row) in pixels from the centre of the first one."""
-        start = points
         end = np.roll(points, -1, axis=0)
-        upward = start[:, 1] <= end[:, 1]
-        low = np.where(upward[:, None], start, end)
-        high = np.where(upward[:, None], end, start)
+        upward = (points[:, 1] <= end[:, 1])[:, None]
+        low, high = np.where(upward, points, end), np.where(upward, end, points)
         first = np.clip(np.ceil(low[:, 1]), 0, self._rows).astype(np.intp)
         last = np.clip(np.ceil(high[:, 1]), 0, self._rows).astype(np.intp)
-        counts = last - first
-        if not counts.sum():
+        met = np.flatnonzero(last > first)
+        if not len(met):
             return
-        edge = np.repeat(np.arange(len(points)), counts)
+        self._low = min(self._low, int(first[met].min()))
+        self._high = max(self._high, int(last[met].max()))
+        if self._changes is None:
+            self._changes = np.zeros((self._rows, self._columns + 1), dtype=np.uint32)
+        # In pieces: a hostile contour may cross every row with each of a million edges.
+        ends = np.cumsum(last[met] - first[met])
+        self.crossings += int(ends[-1])
+        pieces = np.searchsorted(ends, np.arange(_CROSSINGS_AT_ONCE, ends[-1], _CROSSINGS_AT_ONCE))
+        for piece in np.split(met, np.unique(pieces)):
+            if len(piece):
+                self._cross(low[piece], high[piece], first[piece], last[piece])
+
+    def _cross(self, low: NDArray, high: NDArray, first: NDArray[np.intp], last: NDArray[np.intp]) -> None:
+        """Note where edges cross the rows' centre lines."""
+        assert self._changes is not None
+        counts = last - first
+        edge = np.repeat(np.arange(len(counts)), counts)
         row = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
-        height = high[edge, 1] - low[edge, 1]
-        part = (row - low[edge, 1]) / height
+        part = (row - low[edge, 1]) / (high[edge, 1] - low[edge, 1])
         crossing = low[edge, 0] + part * (high[edge, 0] - low[edge, 0])
         column = np.clip(np.ceil(crossing), 0, self._columns).astype(np.intp)
-        self._toggles.append((row, column))
-        self._low = min(self._low, int(row.min()))
-        self._high = max(self._high, int(row.max()) + 1)
+        np.add.at(self._changes, (row, column), 1)
 
     def mask(self) -> tuple[slice, NDArray[np.bool_]] | None:
         """Return the rows that are met and their ``(rows, columns)`` mask, or None when nothing is inside."""
-        if self._low >= self._high:
+        if self._changes is None:
             return None
-        changes = np.zeros((self._high - self._low, self._columns + 1), dtype=np.uint32)
-        for row, column in self._toggles:
-            np.add.at(changes, (row - self._low, column), 1)
-        inside = (np.cumsum(changes[:, :-1], axis=1) & 1).astype(bool)
+        changes = self._changes[self._low : self._high, :-1]
+        inside = (np.cumsum(changes, axis=1, dtype=np.uint32) & 1).astype(bool)
         return (slice(self._low, self._high), inside) if inside.any() else None
 
 

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from core.dicom.derived.identity import with_issues
 from core.dicom.derived.layers import LabelLayers, tight_box
 from core.dicom.derived.polygons import PlaneFill
+from core.dicom.faults import malformed
 from core.domain.coding import CodedConcept
 from core.domain.derived import DerivedSegmentation, RegionOfInterest, StructureContours
 from core.domain.geometry import VolumeGeometry
 from core.domain.segmentation import Segmentation, SegmentDefinition
 from core.domain.volume import SeriesIssue
 
+MAX_CROSSINGS = 100_000_000
+"""Edges times rows; contours of a long series have a thousandth of it."""
 _FLAT = 0.5
 """Slices by which the points of one contour may lie apart and still be drawn on one slice."""
 _IN_PLANE = {0: (1, 2), 1: (0, 2), 2: (0, 1)}
@@ -38,6 +41,8 @@ def contours_as_segmentation(contours: StructureContours, geometry: VolumeGeomet
 
     Raises
     ------
+    InputError
+        When the contours are too long to be filled (``derived.too_large``).
     EnvironmentFault
         When the memory doesn't suffice.
     """
@@ -70,6 +75,7 @@ class _Filling:
         self._geometry = geometry
         self._layers = layers
         self.filled: set[int] = set()
+        self._crossings = 0
         self._oblique = 0
         self._beyond = 0
         self._gaps: list[str] = []
@@ -108,6 +114,10 @@ class _Filling:
         fill = PlaneFill(sizes[row_axis], sizes[column_axis])
         for ijk in polygons:
             fill.add(ijk[:, (column_axis, row_axis)])
+            self._crossings += fill.crossings
+            if self._crossings > MAX_CROSSINGS:
+                raise malformed("The contours run to and fro without end.", "derived.too_large")
+            fill.crossings = 0
         found = fill.mask()
         if found is None:
             return

@@ -83,16 +83,16 @@ class _Reading:
                 self.faults["rtstruct.contours_without_structure"] += 1
             else:
                 contours[number] = item
-        found = []
+        found: dict[int, RegionOfInterest] = {}
         for item in self.data.items(0x30060020):
             number = item.integer(0x30060022)
-            if number is None or any(number == other.number for other in found):
+            if number is None or number in found:
                 raise malformed(
                     "An ROI Number (3006,0022) is missing or twice there.", "rtstruct.invalid_structures"
                 )
-            found.append(self._region(item, number, contours.pop(number, None), types.get(number, "")))
+            found[number] = self._region(item, number, contours.pop(number, None), types.get(number, ""))
         self.faults["rtstruct.contours_without_structure"] += len(contours)
-        return tuple(found)
+        return tuple(found.values())
 
     def _region(self, item: Item, number: int, drawn: Item | None, kind: str) -> RegionOfInterest:
         rgb = drawn.numbers(0x3006002A) if drawn is not None else ()
