@@ -75,6 +75,7 @@ class BrowseIndex:
         self._ordered: list[_Entry] = []
         self._revision = -1
         self._values: dict[str, tuple[str, ...]] = {}
+        self._spellings: dict[str, str] = {}
 
     def lines(self, reader: Reader, query: str = "") -> list[StudyLine]:
         """Return the studies in which all words of ``query`` occur, the newest import first.
@@ -108,9 +109,20 @@ class BrowseIndex:
         return left
 
     def _hidden(self, entry: _Entry) -> str:
+        """Return what the vault adds to the words of a study, folded."""
         if entry.hidden is None:
-            entry.hidden = _haystack(entry.line)
+            identity = entry.line.identity
+            numbers = f"{identity.patient_id} {identity.accession_number} {entry.line.description}"
+            names = (self._spelled(identity.patient_name), self._spelled(identity.referring_physician))
+            entry.hidden = "\n".join((*names, folded(numbers), entry.line.study_uid))
         return entry.hidden
+
+    def _spelled(self, name: str) -> str:
+        """Return all spellings of a name; patients and physicians come again."""
+        found = self._spellings.get(name)
+        if found is None:
+            found = self._spellings[name] = search_text(name)
+        return found
 
     def _refresh(self, uow: UnitOfWork) -> None:
         revision = uow.meta.revision()
@@ -124,6 +136,7 @@ class BrowseIndex:
         if uow.studies.count() != len(self._entries):
             present = uow.studies.uids()
             self._entries = {uid: e for uid, e in self._entries.items() if uid in present}
+            self._spellings.clear()  # the name of a patient who left the library isn't kept
         self._ordered = sorted(
             self._entries.values(), key=lambda e: (e.line.imported_utc, e.line.study_uid), reverse=True
         )
@@ -182,18 +195,6 @@ def _found(session: Session, word: str) -> set[int]:
         statement = _MATCH
         parameter = '"' + word.replace('"', '""') + '"'
     return set(session.execute(text(statement), {"word": parameter}).scalars())
-
-
-def _haystack(line: StudyLine) -> str:
-    identity = line.identity
-    return "\n".join(
-        (
-            search_text(identity.patient_name),
-            search_text(identity.referring_physician),
-            folded(f"{identity.patient_id} {identity.accession_number} {line.description}"),
-            line.study_uid,
-        )
-    )
 
 
 def _with_waiting(line: StudyLine, waiting: dict[str, int]) -> StudyLine:

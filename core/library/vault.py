@@ -49,7 +49,7 @@ class IdentityVault:
         SafetyError
             If the record was changed or belongs to another study (code ``vault.sealed_record_invalid``).
         """
-        return PatientIdentity(**json.loads(self.open_bytes(f"identity/{study_uid}", sealed)))
+        return PatientIdentity(**json.loads(self.open_text(f"identity/{study_uid}", sealed)))
 
     def seal_text(self, context: str, text: str) -> bytes:
         """Return ``text`` sealed for ``context``; an empty text becomes an empty value."""

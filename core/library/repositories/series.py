@@ -17,6 +17,19 @@ from core.library.repositories.chunks import in_chunks
 from core.library.tables import InstanceRow, SeriesRow
 from core.library.vault import IdentityVault
 
+_COLUMNS = (
+    "sop_instance_uid",
+    "series_key",
+    "position",
+    "sop_class_uid",
+    "sealed_file",
+    "frames",
+    "instance_number",
+    "sha256",
+    "size",
+    "mtime_ns",
+)
+
 
 class SeriesRepository:
     """Displayable series.
@@ -138,22 +151,25 @@ class InstanceRepository:
             return
         seal = self._vault.seal_text
         texts = remembered_texts([ref.file for ref, _ in instances], self._folder)
-        # A Core statement with all rows: an object per row would take three times as long.
-        self._session.connection().execute(
-            insert(InstanceRow.__table__),  # type: ignore[arg-type]
+        connection = self._session.connection()
+        mark = "%s" if connection.dialect.name == "postgresql" else "?"
+        # The driver's own statement with all rows: compiled values and an object per row would take four times as
+        # long for a study of 20,000 files.
+        connection.exec_driver_sql(
+            f"INSERT INTO instance ({', '.join(_COLUMNS)}) VALUES ({', '.join([mark] * len(_COLUMNS))})",
             [
-                {
-                    "sop_instance_uid": ref.sop_instance_uid,
-                    "series_key": series_key,
-                    "position": position,
-                    "sop_class_uid": ref.sop_class_uid,
-                    "sealed_file": seal(_file_of(ref.sop_instance_uid), text),
-                    "frames": ref.frames,
-                    "instance_number": ref.instance_number,
-                    "sha256": ref.sha256,
-                    "size": stamp.size,
-                    "mtime_ns": stamp.mtime_ns,
-                }
+                (
+                    ref.sop_instance_uid,
+                    series_key,
+                    position,
+                    ref.sop_class_uid,
+                    seal(_file_of(ref.sop_instance_uid), text),
+                    ref.frames,
+                    ref.instance_number,
+                    ref.sha256,
+                    stamp.size,
+                    stamp.mtime_ns,
+                )
                 for position, ((ref, stamp), text) in enumerate(zip(instances, texts, strict=True))
             ],
         )
