@@ -1,4 +1,8 @@
-"""The frozen worker: serves jobs over its pipes; with ``cli`` first, the command line; with ``decode``, frames."""
+"""The frozen worker: serves jobs over its pipes.
+
+The first word may ask for something else: ``cli`` the command line, ``decode`` frames, ``scan`` headers,
+``import-process`` imports for the window.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,14 @@ def main() -> int:
         from core.dicom.decoder_process import main as decode
 
         return decode()
+    if sys.argv[1:2] == ["scan"]:
+        from core.dicom.scanner_process import main as scan
+
+        return scan()
+    if sys.argv[1:2] == ["import-process"]:
+        from core.worker.importer import main as serve_imports
+
+        return int(serve_imports(sys.argv[2:]))
     from core.worker.dispatch import Dispatcher
     from core.worker.entry import main as serve
 

@@ -22,9 +22,9 @@ ITEM = 0xFFFEE000
 ITEM_END = 0xFFFEE00D
 SEQUENCE_END = 0xFFFEE0DD
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
-_SPECIFIC_CHARACTER_SET = 0x00080005
+CHARACTER_SET = 0x00080005
 
-_DELIMITERS = frozenset({ITEM_END, SEQUENCE_END})
+DELIMITERS = frozenset({ITEM_END, SEQUENCE_END})
 _SHORT = {
     vr.encode(): vr
     for vr in (
@@ -186,8 +186,8 @@ class ElementReader:
         raw = out.raw
         source = self._source
         while position < end:
-            tag, vr, length, start = self._header(position, end)
-            if tag in _DELIMITERS:
+            tag, vr, length, start = self.header(position, end)
+            if tag in DELIMITERS:
                 position = start
                 break
             if tag in PIXEL_TAGS and depth == 0:
@@ -209,12 +209,12 @@ class ElementReader:
                 offset = start - source.base
                 value = source.window[offset : offset + length] if offset >= 0 else b""
                 raw[tag] = RawElement(vr, value if len(value) == length else source.read(start, length))
-                if tag == _SPECIFIC_CHARACTER_SET:
+                if tag == CHARACTER_SET:
                     out.encodings = _encodings(out)
         self.end = position
         return out
 
-    def _header(self, position: int, end: int) -> tuple[int, str, int, int]:
+    def header(self, position: int, end: int) -> tuple[int, str, int, int]:
         """Return tag, VR (empty for implicit VR and delimiters), length and the position of the value."""
         source = self._source
         offset = position - source.base
@@ -233,6 +233,12 @@ class ElementReader:
                 return self._long_header(group << 16 | element, letters, offset, position, end)
         group, element, length = self._implicit_header(source.window, offset)
         return group << 16 | element, "", length, position + 8
+
+    def behind_items(self, position: int, end: int) -> int:
+        """Return the position behind the sequence of undefined length at ``position``; raises as ``read``."""
+        tag, vr, length, start = self.header(position, end)
+        self._items(tag, vr, start, length, keep=False, depth=0)
+        return self.end
 
     def _long_header(
         self, tag: int, letters: bytes, offset: int, position: int, end: int
@@ -257,7 +263,7 @@ class ElementReader:
         while position < last:
             if position + 8 > last:
                 raise malformed(f"Sequence {tag_name(tag)} ends within an item header.", "dicom.truncated")
-            item, _, item_length, body = reader._header(position, last)
+            item, _, item_length, body = reader.header(position, last)
             if item == SEQUENCE_END:
                 position = body
                 break
@@ -296,7 +302,7 @@ def _check_length(tag: int, length: int, start: int, end: int) -> None:
 
 
 def _encodings(elements: Elements) -> tuple[str, ...]:
-    return _python_encodings(elements.texts(_SPECIFIC_CHARACTER_SET))
+    return _python_encodings(elements.texts(CHARACTER_SET))
 
 
 @lru_cache(maxsize=64)

@@ -30,7 +30,7 @@ def complete_uids(header: Header, issues: list[SeriesIssue]) -> None:
     names = ("sop_class_uid", "sop_instance_uid", "study_uid", "series_uid")
     for name in names:
         value = getattr(header, name)
-        if value and (len(value) > 64 or not _UID.match(value)):
+        if value and not is_uid(value):
             raise malformed(f"The {name.replace('_', ' ')} is not a valid UID.", "dicom.invalid_uid")
     blank = [name for name in names if not getattr(header, name)]
     if not blank:
@@ -54,6 +54,11 @@ def complete_uids(header: Header, issues: list[SeriesIssue]) -> None:
             "dicom.blank_uid", "The file leaves UIDs blank; replacements were derived from its content."
         )
     )
+
+
+def is_uid(value: str) -> bool:
+    """Whether a text is a UID: numbers and dots, at most 64 characters. Source: DICOM PS3.5 9.1."""
+    return 0 < len(value) <= 64 and _UID.match(value) is not None
 
 
 def _instance_uid(header: Header) -> str:

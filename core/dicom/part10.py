@@ -15,7 +15,7 @@ from core.dicom.faults import malformed
 from core.dicom.source import ByteSource, inflate
 from core.dicom.syntaxes import DEFLATED_LE, EXPLICIT_LE, IMPLICIT_LE, TransferSyntax, syntax_of
 
-_EXECUTABLE_PREAMBLES = (b"MZ", b"\x7fELF", b"#!", b"PK\x03\x04", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe")
+EXECUTABLE_PREAMBLES = (b"MZ", b"\x7fELF", b"#!", b"PK\x03\x04", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe")
 
 
 _META_HEADER = struct.Struct("<xxH2sH").unpack_from
@@ -26,13 +26,14 @@ class NotDicom(Exception):
     """The file is something else; nobody's fault."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class ParsedFile:
     """The elements asked for, and where the pixels are.
 
     ``deflated_from`` is where the deflated data set begins, if it is one: then ``size`` and the offsets of the
     pixels refer to the inflated data set (see ``inflated``). ``vr_mismatch`` is set when the data set is written
-    with explicit VR although the transfer syntax says implicit, or the other way round.
+    with explicit VR although the transfer syntax says implicit, or the other way round. ``begin`` is where the data set
+    begins behind the meta information.
     """
 
     file: Path
@@ -45,6 +46,7 @@ class ParsedFile:
     stamp: tuple[int, int, int]
     deflated_from: int | None = None
     vr_mismatch: bool = False
+    begin: int = 0
 
     def inflated(self) -> bytes:
         """Return the data set of a deflated file, inflated anew; raises as ``parse_file``."""
@@ -88,6 +90,7 @@ def parse_file(path: Path, wanted: Collection[int] | None) -> ParsedFile:
             foreign,
             source.stamp,
             vr_mismatch=explicit != syntax.explicit,
+            begin=start,
         )
 
 
@@ -95,7 +98,7 @@ def _shell(source: ByteSource) -> tuple[int, Elements, bool]:
     """Return where the data set begins, the meta elements, and whether the preamble belongs to a program."""
     window = source.window
     if len(window) >= 132 and window[128:132] == b"DICM":
-        foreign = window[:128].startswith(_EXECUTABLE_PREAMBLES)
+        foreign = window[:128].startswith(EXECUTABLE_PREAMBLES)
         position, meta = _meta(source, 132)
         return position, meta, foreign
     if len(window) < 16 or not _looks_like_data_set(window):

@@ -9,7 +9,7 @@ from pathlib import Path
 from core.dicom.faults import malformed
 from core.dicom.header import HEADER_TAGS, Header, describe
 from core.dicom.identifiers import complete_uids
-from core.dicom.part10 import parse_file
+from core.dicom.part10 import ParsedFile, parse_file
 from core.dicom.pixel_check import check_pixels, describes_image
 from core.domain.errors import InputError
 from core.domain.volume import SeriesIssue
@@ -88,7 +88,11 @@ def read_header(path: Path, wanted: frozenset[int] = HEADER_TAGS) -> Header:
     OSError
         If it cannot be read.
     """
-    parsed = parse_file(path, wanted)
+    return checked(parse_file(path, wanted))
+
+
+def checked(parsed: ParsedFile) -> Header:
+    """Describe and validate what was parsed; raises as ``read_header`` does."""
     if parsed.meta.text(0x00020002) == MEDIA_STORAGE_DIRECTORY:
         raise IsDicomdir
     issues: list[SeriesIssue] = []
