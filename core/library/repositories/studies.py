@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from core.domain.study import PatientIdentity, ReadStatus, SeriesSummary, StudySummary
@@ -19,6 +19,11 @@ from core.library.tables import NOT_COUNTED, SEARCH, ConflictRow, IdentityRow, S
 from core.library.vault import IdentityVault
 
 _PARTED = "\\"
+# Statements that are made once and get their values apart: making one per row takes longer than running it.
+_INSERT_STUDY = insert(StudyRow.__table__)  # type: ignore[arg-type]
+_INSERT_IDENTITY = insert(IdentityRow.__table__)  # type: ignore[arg-type]
+_INSERT_WORDS = insert(SEARCH)
+_UPDATE_STUDY = update(StudyRow.__table__).where(StudyRow.study_uid == bindparam("uid"))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -54,22 +59,23 @@ class StudyRepository:
     def add(self, study: StudySummary, identity: PatientIdentity) -> None:
         """Add a study (its series are added by ``SeriesRepository``) and its patient."""
         last = self._session.scalar(select(func.max(StudyRow.number))) or 0
-        self._session.execute(
-            insert(StudyRow.__table__).values(  # type: ignore[arg-type]
-                study_uid=study.study_uid,
-                pseudonym=study.pseudonym,
-                sealed_description=self._vault.seal_text(description_of(study.study_uid), study.description),
-                study_year_month=study.study_date[:7],
-                status=str(ReadStatus(study.status)),
-                imported_utc=study.imported_utc,
-                revision=self._meta.next_revision(),
-                number=last + 1,
-            )
+        uid = study.study_uid
+        connection = self._session.connection()
+        connection.execute(
+            _INSERT_STUDY,
+            {
+                "study_uid": uid,
+                "pseudonym": study.pseudonym,
+                "sealed_description": self._vault.seal_text(description_of(uid), study.description),
+                "study_year_month": study.study_date[:7],
+                "status": str(ReadStatus(study.status)),
+                "imported_utc": study.imported_utc,
+                "revision": self._meta.next_revision(),
+                "number": last + 1,
+            },
         )
-        sealed = self._vault.seal_identity(study.study_uid, identity)
-        self._session.execute(
-            insert(IdentityRow.__table__).values(study_uid=study.study_uid, sealed=sealed)  # type: ignore[arg-type]
-        )
+        sealed = self._vault.seal_identity(uid, identity)
+        connection.execute(_INSERT_IDENTITY, {"study_uid": uid, "sealed": sealed})
         for tag in study.tags:
             self._tags.add(study.study_uid, tag)
         self._touched.add(study.study_uid)
@@ -211,13 +217,11 @@ class StudyRepository:
         if self._session.scalar(select(SEARCH.c.words).where(SEARCH.c.rowid == number)) == words:
             return
         self._session.execute(delete(SEARCH).where(SEARCH.c.rowid == number))
-        self._session.execute(insert(SEARCH).values(rowid=number, words=words))
+        self._session.connection().execute(_INSERT_WORDS, {"rowid": number, "words": words})
 
     def _update(self, study_uid: str, **values: Any) -> None:
-        self._session.execute(
-            update(StudyRow.__table__)  # type: ignore[arg-type]
-            .where(StudyRow.study_uid == study_uid)
-            .values(revision=self._meta.next_revision(), **values)
+        self._session.connection().execute(
+            _UPDATE_STUDY, {"uid": study_uid, "revision": self._meta.next_revision(), **values}
         )
 
     def _summary(self, row: Any, series: tuple[SeriesSummary, ...], tags: tuple[str, ...]) -> StudySummary:
