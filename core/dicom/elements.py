@@ -90,7 +90,7 @@ class Elements:
         if element is None:
             return ""
         value = element.value.rstrip(b" \0")
-        if value.isascii():
+        if value.isascii() and b"\x1b" not in value:
             return value.decode("ascii").strip()
         try:
             return _decoded(value, self.encodings).strip()

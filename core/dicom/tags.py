@@ -11,6 +11,7 @@ from core.dicom.part10 import NotDicom, ParsedFile, parse_file
 
 MAX_ELEMENTS = 100_000
 MAX_TEXT = 1024
+_CHARACTER_SET = 0x00080005
 _BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _NUMBERS = frozenset({"US", "SS", "UL", "SL", "FL", "FD", "UV", "SV"})
 _CHARSET_TEXT = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
@@ -44,12 +45,22 @@ def read_tags(path: Path, query: str = "") -> list[dict[str, Any]]:
             parsed = parse_file(path, None)
         except NotDicom:
             raise malformed("This is not a DICOM file.", "dicom.not_dicom") from None
+        inherit_character_set(parsed.elements)
         rows: list[dict[str, Any]] = []
         _append(parsed.meta, 0, rows)
         _append(parsed.elements, 0, rows)
         _append_pixels(parsed, rows)
     wanted = query.casefold().strip()
     return [row for row in rows if not wanted or _matches(row, wanted)]
+
+
+def inherit_character_set(elements: Elements) -> None:
+    """Give items the character set of what they stand in, unless they have their own (PS3.3 C.12.1.1.2)."""
+    for element in elements.raw.values():
+        for item in element.items:
+            if _CHARACTER_SET not in item:
+                item.encodings = elements.encodings
+            inherit_character_set(item)
 
 
 def _matches(row: dict[str, Any], wanted: str) -> bool:
@@ -62,8 +73,8 @@ def _append(elements: Elements, depth: int, rows: list[dict[str, Any]]) -> None:
     for tag, element in elements.raw.items():
         if len(rows) >= MAX_ELEMENTS:
             return
-        vr = _vr(tag, element)
-        rows.append(_row(tag, vr, _value(elements, tag, element, vr), depth))
+        vr = vr_of(tag, element)
+        rows.append(_row(tag, vr, value_of(elements, tag, element, vr), depth))
         for item in element.items:
             _append(item, depth + 1, rows)
 
@@ -71,20 +82,25 @@ def _append(elements: Elements, depth: int, rows: list[dict[str, Any]]) -> None:
 def _append_pixels(parsed: ParsedFile, rows: list[dict[str, Any]]) -> None:
     if parsed.pixels is None:
         return
+    rows.append(_row(parsed.pixels.tag, parsed.pixels.vr or "OW", pixel_value(parsed), 0))
+
+
+def pixel_value(parsed: ParsedFile) -> str:
+    """Return the size of the pixels; they themselves are never read here."""
+    if parsed.pixels is None:
+        return ""
     length = parsed.pixels.length
-    value = (
-        f"{length} bytes"
-        if length is not None
-        else f"encapsulated, {parsed.size - parsed.pixels.offset} bytes"
-    )
-    rows.append(_row(parsed.pixels.tag, parsed.pixels.vr or "OW", value, 0))
+    if length is not None:
+        return f"{length} bytes"
+    return f"encapsulated, {parsed.size - parsed.pixels.offset} bytes"
 
 
 def _row(tag: int, vr: str, value: str, depth: int) -> dict[str, Any]:
-    return {"tag": tag_name(tag), "keyword": _keyword(tag), "vr": vr, "value": value, "depth": depth}
+    return {"tag": tag_name(tag), "keyword": keyword_of(tag), "vr": vr, "value": value, "depth": depth}
 
 
-def _vr(tag: int, element: RawElement) -> str:
+def vr_of(tag: int, element: RawElement) -> str:
+    """Return the VR that stands in the file, else the dictionary's."""
     from pydicom.datadict import dictionary_VR
 
     if element.vr:
@@ -95,7 +111,8 @@ def _vr(tag: int, element: RawElement) -> str:
         return "LO" if tag >> 16 & 1 and 0x10 <= (tag & 0xFFFF) <= 0xFF else "UN"
 
 
-def _keyword(tag: int) -> str:
+def keyword_of(tag: int) -> str:
+    """Return the keyword of an element, or what kind of element it is."""
     from pydicom.datadict import dictionary_description, dictionary_keyword
 
     try:
@@ -106,10 +123,15 @@ def _keyword(tag: int) -> str:
         return "PrivateElement" if tag >> 16 & 1 else ""
 
 
-def _value(elements: Elements, tag: int, element: RawElement, vr: str) -> str:
+def count_in_words(count: int, one: str) -> str:
+    """Return ``"1 item"`` or ``"3 items"``."""
+    return f"{count} {one}" if count == 1 else f"{count} {one}s"
+
+
+def value_of(elements: Elements, tag: int, element: RawElement, vr: str) -> str:
+    """Return a value as text in its character set; binary as its size; long text cut."""
     if vr == "SQ":
-        count = len(element.items)
-        return "1 item" if count == 1 else f"{count} items"
+        return count_in_words(len(element.items), "item")
     if vr in _BINARY or tag in PIXEL_TAGS:
         return f"{len(element.value)} bytes"
     if vr in _NUMBERS:
