@@ -18,6 +18,8 @@ MAX_TOTAL_BYTES = 50 << 30
 MAX_RATIO = 200
 RATIO_FREE_BYTES = 1 << 20
 _CHUNK = 1 << 20
+_AES = 99
+"""Compression method of WinZip's AES. Source: WinZip, "AES Encryption Information", AE-1 and AE-2."""
 _MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 
 
@@ -27,8 +29,12 @@ def is_zip(path: Path) -> bool:
         return stream.read(4) in _MAGIC
 
 
-def extract(archive: Path, work_dir: Path, skipped: list[SkippedFile]) -> Iterator[tuple[Path, str]]:
+def extract(
+    archive: Path, work_dir: Path, skipped: list[SkippedFile], *, password: str | None = None
+) -> Iterator[tuple[Path, str]]:
     """Yield (extracted file, name to show) for each acceptable member.
+
+    Encrypted members are skipped without ``password`` (``zip.encrypted``) and with a wrong one (``zip.password``).
 
     Members are streamed into ``work_dir/<hash of the archive>/<hash of the name>``; their own names are never
     used as paths. Members that already lie there with the right size are reused.
@@ -40,6 +46,8 @@ def extract(archive: Path, work_dir: Path, skipped: list[SkippedFile]) -> Iterat
     """
     try:
         with zipfile.ZipFile(archive) as opened:
+            if password:
+                opened.setpassword(password.encode("utf-8"))
             members = opened.infolist()
             if len(members) > MAX_MEMBERS:
                 raise malformed(f"The archive holds more than {MAX_MEMBERS} entries.", "zip.too_many_members")
@@ -48,7 +56,7 @@ def extract(archive: Path, work_dir: Path, skipped: list[SkippedFile]) -> Iterat
             total = 0
             for member in members:
                 shown = f"{archive}:{member.filename[:200]}"
-                refusal = _refusal(member)
+                refusal = _refusal(member, password)
                 if member.is_dir():
                     continue
                 if refusal is not None:
@@ -62,11 +70,16 @@ def extract(archive: Path, work_dir: Path, skipped: list[SkippedFile]) -> Iterat
                     zlib.error,
                     EOFError,
                     NotImplementedError,
-                    RuntimeError,
                     ValueError,
                 ):
                     out.unlink(missing_ok=True)
                     skipped.append(SkippedFile(shown, "zip.member_damaged", "This entry cannot be unpacked."))
+                    continue
+                except RuntimeError:  # zipfile's word for a wrong password
+                    out.unlink(missing_ok=True)
+                    skipped.append(
+                        SkippedFile(shown, "zip.password", "The password doesn't open this entry.")
+                    )
                     continue
                 yield out, shown
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError) as error:
@@ -79,7 +92,7 @@ def _folder_name(archive: Path) -> str:
     return "zip-" + hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()[:24]
 
 
-def _refusal(member: zipfile.ZipInfo) -> tuple[str, str] | None:
+def _refusal(member: zipfile.ZipInfo, password: str | None) -> tuple[str, str] | None:
     name = member.filename
     parts = name.split("/")
     if name.startswith("/") or "\\" in name or "\0" in name or ".." in parts or ":" in parts[0]:
@@ -87,8 +100,10 @@ def _refusal(member: zipfile.ZipInfo) -> tuple[str, str] | None:
     mode = member.external_attr >> 16
     if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "zip.not_regular", "The entry is a link or a device."
-    if member.flag_bits & 1:
-        return "zip.encrypted", "The entry is encrypted."
+    if member.flag_bits & 1 and member.compress_type == _AES:
+        return "zip.encrypted", "The entry is encrypted with AES; unpack the archive with another program."
+    if member.flag_bits & 1 and not password:
+        return "zip.encrypted", "The entry is encrypted; import the archive with its password."
     if member.file_size > RATIO_FREE_BYTES and member.file_size > MAX_RATIO * max(1, member.compress_size):
         return "zip.ratio", f"The entry grows more than {MAX_RATIO} times when unpacked."
     return None

@@ -12,12 +12,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import core
 from core.dicom.faults import malformed, translated
+from core.dicom.files import Entry, Mark
 from core.dicom.header import HEADER_TAGS, Header
 from core.dicom.header_assembly import HeaderAssembly
 from core.dicom.part10 import NotDicom
@@ -35,15 +35,6 @@ MOST_CHILDREN = 4
 _REMEMBERED_FILES = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A note between the files, handed on in its place: ``what`` and the share of the whole that lies before it."""
-
-    what: Path | None
-    share: float
-
-
-Entry = tuple[Path, float] | Mark
 Outcome = Header | AppError | NotDicom | IsDicomdir
 
 
