@@ -157,7 +157,8 @@ class Annotation:
     """A graphic or text of a presentation state, on one image.
 
     ``points_ij`` are (column, row) in pixels from the centre of the first pixel. ``shape`` is ``"point"``,
-    ``"polyline"``, ``"interpolated"``, ``"circle"``, ``"ellipse"`` or ``"text"``.
+    ``"polyline"``, ``"interpolated"``, ``"circle"``, ``"ellipse"`` or ``"text"``. A circle is its centre and a point on
+    it, an ellipse the ends of its long and then of its short axis; a text has the corners of its box, or one point.
     """
 
     image: SourceImage
@@ -170,7 +171,11 @@ class Annotation:
 
 @dataclass(frozen=True)
 class PresentationState:
-    """A GSPS: how its author looked at images. ``windows`` is by SOP Instance UID, ``""`` stands for all."""
+    """A GSPS: how its author looked at images.
+
+    ``windows`` and ``displayed_areas`` are by SOP Instance UID, ``""`` stands for all images. An area is (left, top,
+    right, bottom) in pixels, from 0 and inclusive. The picture is rotated clockwise first, then flipped horizontally.
+    """
 
     header: DerivedHeader
     images: tuple[SourceImage, ...]
@@ -180,6 +185,7 @@ class PresentationState:
     rotation_deg: int = 0
     flipped: bool = False
     unsupported: tuple[str, ...] = ()
+    displayed_areas: Mapping[str, tuple[float, float, float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

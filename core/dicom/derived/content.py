@@ -144,7 +144,7 @@ def _read_number(item: Item, node: Node) -> None:
         text = measured.numbers(0x0040A30A)
         number = floating or text
         unit = measured.code(0x004008EA)
-        node.unit = _unit(unit)
+        node.unit = unit_text(unit)
         if number:
             node.number = number[0]
             node.value = measured.text(0x0040A30A) or f"{number[0]:.6g}"
@@ -153,7 +153,7 @@ def _read_number(item: Item, node: Node) -> None:
     node.value = qualifier.meaning if qualifier is not None else ""
 
 
-def _unit(code: Code | None) -> str:
+def unit_text(code: Code | None) -> str:
     """Return a unit as it is printed: its UCUM symbol, nothing for a pure number, else its meaning."""
     if code is None:
         return ""

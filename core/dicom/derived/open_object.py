@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.dicom.derived.grid import TargetGrid
+from core.dicom.derived.gsps import read_presentation
 from core.dicom.derived.identity import read_header
+from core.dicom.derived.pm import read_parametric_map
 from core.dicom.derived.rtstruct import read_structures
 from core.dicom.derived.seg import read_segmentation
 from core.dicom.derived.sr import read_key_objects, read_report
@@ -50,6 +52,10 @@ def open_object(
             return read_report(path)
         case ObjectKind.KEY_OBJECTS:
             return read_key_objects(path)
+        case ObjectKind.PRESENTATION:
+            return read_presentation(path)
+        case ObjectKind.PARAMETRIC_MAP:
+            return read_parametric_map(path, target, progress=progress, cancel=cancel)
         case _:
             raise InputError(
                 "derived.unknown_kind",
