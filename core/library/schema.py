@@ -71,8 +71,8 @@ def known_revisions() -> set[str]:
     return {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
 
 
-def upgrade(library: Library) -> None:
-    """Migrate to ``HEAD`` in one writing transaction."""
+def upgrade(library: Library, revision: str = "") -> None:
+    """Migrate to ``HEAD``, or to an earlier revision, in one writing transaction."""
     from alembic import command
     from alembic.config import Config
 
@@ -80,7 +80,7 @@ def upgrade(library: Library) -> None:
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with library.sql.execution_options(**{WRITES: True}).begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, HEAD)
+        command.upgrade(config, revision or HEAD)
 
 
 def back_up(library: Library, folder: Path, revision: str) -> Path | None:

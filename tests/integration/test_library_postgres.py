@@ -14,18 +14,21 @@ import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
 
 from core.config.keys import KeyStore
+from core.domain.browse import StudyFilter
 from core.domain.errors import EnvironmentFault, SafetyError
 from core.library import schema
 from core.library.database import URL_VARIABLE
 from core.library.tables import Base
-from core.services import list_studies, results, verify_audit
+from core.services import browse, list_studies, results, verify_audit
 from core.services.engine import open_engine
 from core.services.import_study import import_paths
 from core.services.record_decision import record_decision
 from tests.fakes.dicom_files import PATIENT_NAME, write_stack
 from tests.fakes.engines import model_result
+from tests.fakes.first_schema import assert_everything_is_kept, study_uid, write_first_schema
 
 OTHER_USERS = ("postgres", "nobody")
 
@@ -151,3 +154,23 @@ def test_a_server_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(EnvironmentFault) as caught:
         open_engine(tmp_path / "home")
     assert caught.value.code == "library.unreachable"
+
+
+def test_the_first_schema_is_migrated_on_postgresql(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with create_engine(server, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE former")
+    monkeypatch.setenv(URL_VARIABLE, server.replace("/postgres?", "/former?"))
+    write_first_schema(tmp_path / "home")
+    with open_engine(tmp_path / "home") as engine:
+        assert schema.current_revision(engine.library) == schema.HEAD
+        assert_everything_is_kept(engine)
+        browse.add_tag(engine, study_uid(1), "tumour board")
+        assert len(browse.study_lines(engine, StudyFilter(text="tumour 2025-03 ct"))) == 1
+        assert len(browse.study_lines(engine, StudyFilter(text="anna1"))) == 2
+        assert [line.study_uid for line in browse.priors_of(engine, study_uid(0))] == [study_uid(1)]
+        with engine.library.sql.connect() as connection:
+            words = connection.exec_driver_sql("SELECT words FROM study_search").scalars().all()
+        assert len(words) == 6
+        assert not any("anna" in text or "pid" in text for text in words)
