@@ -134,7 +134,7 @@ def test_names_of_real_files_come_in_their_character_set() -> None:
 
 
 def test_a_large_multi_frame_header_opens_where_it_is_looked_at() -> None:
-    tree = read_tag_tree(data_path("core/pydicom-data-zoo/eCT_Supplemental.dcm"))
+    tree = read_tag_tree(data_path("core/dicom/pydicom-data-zoo/eCT_Supplemental.dcm"))
     assert tree.frames > 1
     per_frame = top(tree)["PerFrameFunctionalGroupsSequence"]
     assert per_frame.children == tree.frames
