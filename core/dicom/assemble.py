@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from core.dicom.cine import frame_times_ms
 from core.dicom.decode import PixelReader
 from core.dicom.faults import malformed, translated
 from core.dicom.header import Header
@@ -22,6 +23,7 @@ from core.dicom.part10 import NotDicom
 from core.dicom.reading import IsDicomdir, recall_header
 from core.dicom.rescale import modality_table, output_dtype, rescale_of, units_of, windows_of
 from core.dicom.shear import needs_straightening, straightened
+from core.dicom.suv import SuvFactor, suv_factor
 from core.domain.errors import EnvironmentFault, InputError, SafetyError
 from core.domain.geometry import VolumeGeometry
 from core.domain.progress import CancelToken, Progress, no_progress
@@ -315,7 +317,9 @@ def _rgb8(stored: NDArray, bits_stored: int) -> NDArray:
 
 def _volume(job: _Assembly, voxels: NDArray, summary: SeriesSummary, time_point: int) -> Volume:
     ordered = [(job.headers[n], f) for n, f in job.layout.frames]
-    middle = ordered[len(ordered) // 2][0]
+    middle, middle_frame = ordered[len(ordered) // 2]
+    of_file = 0 if job.layout.mosaic is not None else middle_frame - 1
+    uptake = _uptake(job.headers) if summary.modality == "PT" else None
     padding = middle.elements.number(0x00280120)
     slope, intercept = job.rescales[len(ordered) // 2]
     return Volume(
@@ -330,21 +334,31 @@ def _volume(job: _Assembly, voxels: NDArray, summary: SeriesSummary, time_point:
         sop_instance_uids=tuple(h.sop_instance_uid for h, _ in ordered),
         frame_numbers=tuple(1 if job.layout.mosaic is not None else f for _, f in ordered),
         sop_class_uid=middle.sop_class_uid,
-        windows=windows_of(middle),
+        windows=windows_of(middle, of_file),
         inverted=middle.photometric == "MONOCHROME1",
         lossy=any(h.lossy for h in job.headers),
-        issues=_issues(summary.issues, job),
+        issues=_issues(summary.issues, job, uptake),
         padding_value=None if padding is None or job.colour else padding * slope + intercept,
         extra=_extra(middle),
         time_point=time_point,
         time_points=max(1, summary.time_points),
         slice_times_ms=job.layout.slice_times_ms,
+        frame_times_ms=() if job.layout.positioned else frame_times_ms(middle),
+        suvbw_factor=uptake.value if uptake else None,
     )
 
 
-def _issues(known: tuple[SeriesIssue, ...], job: _Assembly) -> tuple[SeriesIssue, ...]:
+def _uptake(headers: Sequence[Header]) -> SuvFactor:
+    with translated("Reading what SUV needs"):
+        return suv_factor(headers)
+
+
+def _issues(
+    known: tuple[SeriesIssue, ...], job: _Assembly, uptake: SuvFactor | None
+) -> tuple[SeriesIssue, ...]:
+    found = job.layout.issues + ((uptake.issue,) if uptake and uptake.issue else ())
     codes = {issue.code for issue in known}
-    return known + tuple(issue for issue in job.layout.issues if issue.code not in codes)
+    return known + tuple(issue for issue in found if issue.code not in codes)
 
 
 def _extra(header: Header) -> dict[str, str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from core.dicom.elements import Elements
 from core.dicom.header import Header
-from core.domain.window import Window
+from core.domain.window import FUNCTIONS, LINEAR, Window
 
 
 @dataclass(frozen=True)
@@ -95,22 +95,42 @@ def output_dtype(
     return np.dtype(np.float32)
 
 
-def windows_of(header: Header) -> tuple[Window, ...]:
-    """Return the windows that the object recommends, in the units of the modality LUT's output."""
+def windows_of(header: Header, frame: int = 0) -> tuple[Window, ...]:
+    """Return the windows that the object recommends for a frame (from 0), in the units of the modality LUT's output.
+
+    A sequence of tables stands before the windows: where both are there, the object prefers neither.
+    """
     e = header.elements
-    plane = header.planes[0] if header.planes else None
+    plane = header.planes[frame] if frame < len(header.planes) else None
     centers = e.numbers(0x00281050) or (plane.window_centers if plane else ())
     widths = e.numbers(0x00281051) or (plane.window_widths if plane else ())
+    stated = e.text(0x00281056).upper() or (plane.window_function if plane else "")
+    function = stated if stated in FUNCTIONS else LINEAR
     names = e.texts(0x00281055)
     found: list[Window] = []
     for number, (center, width) in enumerate(zip(centers, widths, strict=False)):
         if np.isfinite((center, width)).all() and 0 < width < 1e9:
-            window = Window(center, width, names[number] if number < len(names) else "")
+            window = Window(center, width, names[number] if number < len(names) else "", function)
             if window not in found:
                 found.append(window)
     for item in e.items(0x00283010):
-        table = _table(item, header.signed)
-        if table is not None:
-            count = len(table.values)
-            found.append(Window(table.first + count / 2, float(count), item.text(0x00283003) or "VOI LUT"))
+        window_of_table = _table_window(item, header)
+        if window_of_table is not None:
+            found.append(window_of_table)
     return tuple(found)
+
+
+def _table_window(item: Elements, header: Header) -> Window | None:
+    """Return a VOI LUT as a window of 8-bit grey."""
+    table = _table(item, header.signed)
+    if table is None:
+        return None
+    descriptor = item.raw[0x00283002].value
+    bits = int(np.frombuffer(descriptor[4:6], dtype="<u2" if item.little_endian else ">u2")[0])
+    # The stated bits are often too few or too many: the largest entry decides where it doesn't fit.
+    largest = int(table.values.max(initial=0))
+    white = (1 << bits) - 1 if 8 <= bits <= 16 and largest < 1 << bits else max(largest, 1)
+    grey = np.rint(table.values * (255.0 / white)).astype(np.uint8)
+    count = len(grey)
+    name = item.person_text(0x00283003) or "VOI LUT"
+    return Window(table.first + count / 2, float(count), name, LINEAR, grey.tobytes(), table.first)

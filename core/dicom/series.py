@@ -17,7 +17,8 @@ from core.dicom.mosaic import is_mosaic, read_mosaic
 from core.dicom.projection import view_of
 from core.dicom.repeats import Group, instance_key, separate_repeats
 from core.dicom.series_rules import series_rules
-from core.domain.errors import SafetyError
+from core.dicom.suv import suv_factor
+from core.domain.errors import AppError, SafetyError
 from core.domain.study import InstanceRef, ObjectKind, ScannedSeries, SeriesKind, SeriesSummary, SkippedFile
 from core.domain.volume import SeriesIssue
 
@@ -226,9 +227,20 @@ def _collected_issues(group: Group, layout: Layout | None, siblings: int) -> tup
                 issues.append(issue)
     if layout is not None:
         issues.extend(layout.issues)
+        if group.headers[0].modality == "PT":
+            issues.extend(_uptake_issue(group.headers))
     if _is_localizer(group.headers):
         issues.append(SeriesIssue("series.localizer", series_rules().localizer.message))
     return tuple(issues)
+
+
+def _uptake_issue(headers: Sequence[Header]) -> list[SeriesIssue]:
+    """Say before a reader opens a PET series that it will have no SUV."""
+    try:
+        issue = suv_factor(headers).issue
+    except (AppError, OSError):
+        return []  # whoever opens the series is told what is wrong with the file
+    return [issue] if issue is not None else []
 
 
 def _is_localizer(headers: Sequence[Header]) -> bool:

@@ -18,10 +18,10 @@ OPAQUE = np.uint32(0xFF000000)
 
 
 @lru_cache(maxsize=24)
-def _window_table(center: float, width: float, inverted: bool, signed: bool) -> NDArray[np.uint32]:
+def _window_table(window: Window, inverted: bool, signed: bool) -> NDArray[np.uint32]:
     """``(65536,)`` uint32 table, indexed by the bits of a 16-bit value."""
     values = np.arange(65536, dtype=np.uint16)
-    grey = Window(center, width).to_uint8(values.view(np.int16) if signed else values, inverted)
+    grey = window.to_uint8(values.view(np.int16) if signed else values, inverted)
     table = grey_to_screen(grey)
     table.flags.writeable = False
     return table
@@ -54,10 +54,10 @@ def window_picture(values: NDArray, window: Window, inverted: bool = False) -> N
     if values.ndim == 3:
         return rgb_to_screen(255 - values if inverted else values)
     if values.dtype in (np.int16, np.uint16):
-        table = _window_table(window.center, window.width, inverted, values.dtype == np.int16)
+        table = _window_table(window, inverted, values.dtype == np.int16)
         # "clip" spares numpy a bounds check through a temporary; every 16-bit index is in range.
         return np.take(table, np.ascontiguousarray(values).view(np.uint16), mode="clip")
-    if values.dtype.kind == "f":
+    if values.dtype.kind == "f" and window.is_plain:
         return grey_to_screen(_exact_linear(values, window, inverted))
     return grey_to_screen(window.to_uint8(np.ascontiguousarray(values), inverted))
 
