@@ -49,7 +49,8 @@ HEADER_BYTES = 32
 _STORED_BYTES = CHUNK_BYTES + TAG_BYTES
 _HEADER = struct.Struct("<8s16sQ")
 _NUMBER = struct.Struct("<Q")
-_READ_CHUNKS = 16
+_READ_CHUNKS = 8
+_NOTHING = memoryview(b"")
 _PURPOSE = b"overread sealed file 1"
 
 
@@ -236,7 +237,8 @@ class SealedReader(RawIOBase):
         self._cipher = AESGCM(_file_key(key, header))
         self._position = 0
         self._kept = -1
-        self._chunk = b""
+        self._kept_bytes = 0
+        self._chunk = _NOTHING
         if not self.size:
             self._load(0)
 
@@ -277,14 +279,13 @@ class SealedReader(RawIOBase):
         done = 0
         while done < wanted:
             number, offset = divmod(self._position, CHUNK_BYTES)
-            if number != self._kept:
-                whole = (wanted - done) // CHUNK_BYTES if offset == 0 else 0
-                if whole > 1:
-                    done += self._read_whole(number, min(whole, _READ_CHUNKS), target[done:])
-                    continue
+            whole = (wanted - done) // CHUNK_BYTES if offset == 0 and number != self._kept else 0
+            if whole:
+                count = self._read_whole(number, min(whole, _READ_CHUNKS), target[done:])
+            else:
                 self._load(number)
-            count = min(wanted - done, len(self._chunk) - offset)
-            target[done : done + count] = memoryview(self._chunk)[offset : offset + count]
+                count = min(wanted - done, self._kept_bytes - offset)
+                target[done : done + count] = self._chunk[offset : offset + count]
             self._position += count
             done += count
         return done
@@ -300,43 +301,74 @@ class SealedReader(RawIOBase):
         """Close the file."""
         if not self.closed:
             self._file.close()
-            self._chunk = b""
+            _scratch.give(self._chunk)
+            self._chunk = _NOTHING
         super().close()
 
     def _read_whole(self, number: int, count: int, target: memoryview) -> int:
-        """Decrypt up to ``count`` whole chunks from ``number`` straight into ``target``; return the bytes."""
-        stored = memoryview(self._stored(number, count * _STORED_BYTES))
-        done = 0
+        """Decrypt ``count`` whole chunks from ``number`` straight into ``target``; return the bytes."""
+        stored = self._stored(number, count * _STORED_BYTES)
         for one in range(count):
-            chunk = self._opened(number + one, stored[one * _STORED_BYTES : (one + 1) * _STORED_BYTES])
-            target[done : done + len(chunk)] = chunk
-            done += len(chunk)
-        self._position += done
-        return done
+            self._open_chunk(
+                number + one,
+                stored[one * _STORED_BYTES : (one + 1) * _STORED_BYTES],
+                target[one * CHUNK_BYTES : (one + 1) * CHUNK_BYTES],
+            )
+        return count * CHUNK_BYTES
 
     def _load(self, number: int) -> None:
-        last = number == self._chunks - 1
-        length = self.size - number * CHUNK_BYTES if last else CHUNK_BYTES
-        self._chunk = self._opened(number, self._stored(number, length + TAG_BYTES))
-        self._kept = number
+        """Keep the plaintext of a chunk of which only a part is wanted."""
+        if number == self._kept:
+            return
+        self._kept = -1
+        length = min(CHUNK_BYTES, self.size - number * CHUNK_BYTES)
+        if not len(self._chunk):
+            self._chunk = _scratch.take()
+        self._open_chunk(number, self._stored(number, length + TAG_BYTES), self._chunk[:length])
+        self._kept, self._kept_bytes = number, length
 
-    def _stored(self, number: int, count: int) -> bytes:
+    def _stored(self, number: int, count: int) -> memoryview:
+        """Return the ciphertext and tags from chunk ``number`` on; valid until this thread reads again."""
+        target = _scratch.of(count)
         self._file.seek(HEADER_BYTES + number * _STORED_BYTES)
-        data = self._file.read(count) or b""
-        while len(data) < count:
-            more = self._file.read(count - len(data))
-            if not more:
+        done = 0
+        while done < count:
+            got = self._file.readinto(target[done:])
+            if not got:
                 raise changed(f"chunk {number + 1} of {self._chunks} is incomplete")
-            data += more
-        return data
+            done += got
+        return target
 
-    def _opened(self, number: int, stored: bytes | memoryview) -> bytes:
+    def _open_chunk(self, number: int, stored: memoryview, target: memoryview) -> None:
+        authenticated = _authenticated(self._context, number, number == self._chunks - 1)
         try:
-            return self._cipher.decrypt(
-                _nonce(number), stored, _authenticated(self._context, number, number == self._chunks - 1)
-            )
+            self._cipher.decrypt_into(_nonce(number), stored, authenticated, target)
         except InvalidTag:
             raise changed(f"chunk {number + 1} of {self._chunks} isn't the one that was written") from None
+
+
+class _Scratch(threading.local):
+    """Room for what a thread is decrypting, kept for the next file: fresh memory costs more than the reading."""
+
+    def __init__(self) -> None:
+        self._room = memoryview(bytearray(_READ_CHUNKS * _STORED_BYTES))
+        self._spare: list[memoryview] = []
+
+    def of(self, count: int) -> memoryview:
+        """Return room for ciphertext."""
+        return self._room[:count]
+
+    def take(self) -> memoryview:
+        """Return room for a chunk of plaintext, owned by the caller until it is given back."""
+        return self._spare.pop() if self._spare else memoryview(bytearray(CHUNK_BYTES))
+
+    def give(self, chunk: memoryview) -> None:
+        """Take back room of a reader that is closed."""
+        if len(chunk) and not self._spare:
+            self._spare.append(chunk)
+
+
+_scratch = _Scratch()
 
 
 def changed(what: str) -> SafetyError:

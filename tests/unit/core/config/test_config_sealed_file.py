@@ -86,10 +86,13 @@ def test_only_the_chunks_that_are_read_are_decrypted(folder: Path, monkeypatch: 
     sealed_file.seal_bytes(content(30 * CHUNK_BYTES), folder / "x")
     opened: list[int] = []
     reader = sealed_file.SealedReader
-    original = reader._opened
-    monkeypatch.setattr(
-        reader, "_opened", lambda self, n, stored: (opened.append(n), original(self, n, stored))[1]
-    )
+    original = reader._open_chunk
+
+    def counted(self: sealed_file.SealedReader, number: int, stored: memoryview, target: memoryview) -> None:
+        opened.append(number)
+        original(self, number, stored, target)
+
+    monkeypatch.setattr(reader, "_open_chunk", counted)
     with sealed_file.open_raw(folder / "x") as stream:
         stream.read(16384)
         stream.read(16384)
