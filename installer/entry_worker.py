@@ -1,7 +1,7 @@
 """The frozen worker: serves jobs over its pipes.
 
-The first word may ask for something else: ``cli`` the command line, ``decode`` frames, ``scan`` headers,
-``import-process`` imports for the window.
+The first word may ask for something else: ``cli`` the command line, ``decode`` frames, ``pages`` of documents,
+``scan`` headers, ``import-process`` imports for the window.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ def main() -> int:
         from core.dicom.decoder_process import main as decode
 
         return decode()
+    if sys.argv[1:2] == ["pages"]:
+        from core.dicom.derived.page_process import main as draw_pages
+
+        return draw_pages()
     if sys.argv[1:2] == ["scan"]:
         from core.dicom.scanner_process import main as scan
 

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from core.dicom.derived.document import draw_page
 from core.dicom.derived.grid import TargetGrid
 from core.dicom.derived.identity import kind_of, read_header, with_issues
 from core.dicom.derived.open_object import ON_A_GRID, open_object
@@ -20,7 +24,7 @@ from core.domain.volume import SeriesIssue
 from core.services.engine import Engine
 from core.services.list_studies import get_series
 
-__all__ = ["contours_as_segmentation", "derived_of", "grid_of", "open_derived"]
+__all__ = ["contours_as_segmentation", "derived_of", "grid_of", "open_derived", "render_page"]
 
 
 def derived_of(engine: Engine, series_key: str) -> list[DerivedHeader]:
@@ -99,6 +103,30 @@ def open_derived(
         )
         opened = replace(opened, header=with_issues(opened.header, issue))
     return opened
+
+
+def render_page(
+    engine: Engine, sop_instance_uid_or_series_key: str, page: int, width_px: int
+) -> NDArray[np.uint8]:
+    """Return a page of an encapsulated PDF as ``(H, W, 3)`` RGB.
+
+    Parameters
+    ----------
+    page : int
+        From 0.
+    width_px : int
+        Width of the picture, 16 to 4096; the height follows.
+
+    Raises
+    ------
+    InputError
+        When the object is unknown or no PDF, has no such page, or the page can't be drawn.
+    EnvironmentFault
+        When a file is gone or the drawing process can't be started.
+    """
+    summary, instance = _find(engine, sop_instance_uid_or_series_key)
+    engine.note_access(summary.study_uid, instance.sop_instance_uid, 1)
+    return draw_page(instance.file, page, width_px)
 
 
 def grid_of(engine: Engine, series_key: str, time_point: int = 0) -> TargetGrid:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from core.dicom.derived.document import read_document
 from core.dicom.derived.grid import TargetGrid
 from core.dicom.derived.gsps import read_presentation
 from core.dicom.derived.identity import read_header
@@ -56,6 +57,8 @@ def open_object(
             return read_presentation(path)
         case ObjectKind.PARAMETRIC_MAP:
             return read_parametric_map(path, target, progress=progress, cancel=cancel)
+        case ObjectKind.DOCUMENT:
+            return read_document(path)
         case _:
             raise InputError(
                 "derived.unknown_kind",
