@@ -16,6 +16,8 @@ from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QApplication
 
 from app.actions.action import ActionRegistry
+from app.actions.browser_actions import add_browser_actions
+from app.actions.picture_actions import add_object_actions, add_time_actions
 from app.actions.schemes import DEFAULT, KeyScheme, scheme_names
 from app.actions.window_actions import (
     Subjects,
@@ -27,37 +29,48 @@ from app.bridge.engine_events import EngineEvents, JobEvents
 from app.bridge.executors import Executors
 from app.bridge.gateway import EngineGateway
 from app.presenters.audit import AuditPresenter
+from app.presenters.derived import DerivedPresenter
 from app.presenters.explanation import ExplanationPresenter
 from app.presenters.exporting import ExportPresenter
 from app.presenters.findings import FindingsPresenter, FindingsState
+from app.presenters.identity import IdentityPresenter
 from app.presenters.importing import ImportPresenter
 from app.presenters.jobs import JobsPresenter
 from app.presenters.models import ModelsPresenter
 from app.presenters.notices import NoticesPresenter
 from app.presenters.palette import PalettePresenter
-from app.presenters.ports import Preferences, ReviewEngine, ignore
+from app.presenters.playback import PlaybackPresenter
+from app.presenters.ports import Preferences, ReviewEngine
 from app.presenters.questions import QuestionsPresenter
 from app.presenters.read_first import ReadFirstPresenter
 from app.presenters.reading import ReadingPresenter
+from app.presenters.saved_filters import COMMAND, SavedFilters
 from app.presenters.session import Panels, SessionPresenter
 from app.presenters.settings import SettingsPresenter, preferences_of
 from app.presenters.status import StatusPresenter
-from app.presenters.worklist import WorklistPresenter
+from app.presenters.study_marks import StudyMarks
+from app.presenters.study_opening import StudyOpener
+from app.presenters.time_points import TimePointStore
+from app.presenters.worklist import WorklistPresenter, WorklistState
+from app.presenters.worklist_words import mixed_patients
 from app.views.audit.audit_panel import AuditPanel
 from app.views.explanation.explanation_panel import ExplanationPanel
 from app.views.findings.findings_panel import ExportLine, FindingsPanel
 from app.views.jobs.jobs_panel import JobsPanel
 from app.views.main_window import MainWindow, Parts
 from app.views.models.models_panel import ModelsPanel
+from app.views.objects.objects_panel import ObjectsPanel
+from app.views.objects.read_pane import ReadPane
 from app.views.reading_area import ReadingArea
 from app.views.settings.settings_panel import SettingsPanel
 from app.views.theme import Theme
+from app.views.viewport.playback_bar import PlaybackBar
 from app.views.widgets.controls import action_button
 from app.views.widgets.notice_stack import NoticeStack
 from app.views.widgets.status_bar import StatusBar
 from app.views.widgets.top_bar import TopBar
 from app.views.window_commands import Desk, WindowCommands
-from app.views.worklist.worklist_panel import WorklistPanel
+from app.views.worklist.worklist_panel import Browser, WorklistPanel
 from core.config.paths import Paths
 from core.domain.errors import AppError
 from core.domain.study import ImportReport, SeriesSummary
@@ -130,7 +143,12 @@ class Application(QObject):
         self.notices = NoticesPresenter()
         self.status = StatusPresenter()
         self.reading = ReadingPresenter()
-        self.worklist = WorklistPresenter(engine, tasks, self.notices)
+        self.identity = IdentityPresenter(chosen.identity_hidden)
+        self.worklist = WorklistPresenter(engine, tasks, self.notices, self.identity)
+        self.worklist.arrange(chosen.worklist_columns, chosen.worklist_sort)
+        self.opener = StudyOpener(engine, tasks, self.notices, self.worklist)
+        self.marks = StudyMarks(engine, tasks, self.notices, self.worklist)
+        self.saved_filters = SavedFilters(engine, tasks, self.notices, self.worklist)
         self.findings = FindingsPresenter(engine, tasks, self.notices, self.reading)
         self.models = ModelsPresenter(engine, tasks, self.notices)
         self.explanation = ExplanationPresenter(engine, tasks, self.notices, self.reading)
@@ -144,6 +162,8 @@ class Application(QObject):
         self.read_first = ReadFirstPresenter(engine, tasks, self.notices, self.findings, self.reading)
         self.read_first.set_on(chosen.read_first)
         self.reading.set_texts(chosen.corner_texts)
+        self.playback = PlaybackPresenter(self.notices, self.reading, TimePointStore(engine, tasks))
+        self.derived = DerivedPresenter(engine, tasks, self.notices, self.reading)
         panels = Panels(
             self.reading,
             self.findings,
@@ -152,6 +172,8 @@ class Application(QObject):
             self.export,
             self.status,
             self.notices,
+            (self.playback, self.derived),
+            self.derived,
         )
         self.session = SessionPresenter(engine, tasks, panels)
 
@@ -167,12 +189,17 @@ class Application(QObject):
             self.notices,
             self.session,
             self.read_first,
+            self.opener,
+            self.marks,
         )
         add_window_actions(self.registry, self.commands.runs())
         add_reading_actions(self.registry, subjects)
         add_model_actions(self.registry, subjects)
+        add_time_actions(self.registry, self.playback)
+        add_object_actions(self.registry, self.derived, self.reading)
+        add_browser_actions(self.registry, subjects)
         self.palette = PalettePresenter(
-            self.registry.commands, lambda name: ignore(self.registry.trigger(name))
+            lambda: [*self.registry.commands(), *self.saved_filters.commands()], self._run_command
         )
         self.registry.bind(dict(_scheme(scheme).keys))
 
@@ -181,12 +208,17 @@ class Application(QObject):
         self.top_bar = TopBar(theme, registry, self.worklist.search)
         folds = [action_button(theme, registry, name) for name in ("panel.jobs", "panel.audit")]
         self.status_bar = StatusBar(theme, self._cancel, self.commands.open_audit, *folds)
-        self.worklist_panel = WorklistPanel(self.worklist, theme, registry, self._open_key, self._open_study)
+        browser = Browser(self.worklist, self.opener, self.marks, self.saved_filters)
+        self.worklist_panel = WorklistPanel(browser, theme, registry, self._arrange_worklist)
+        self.top_bar.to_found = self.worklist_panel.tree.focus_lines
         self.findings_panel = FindingsPanel(self.findings, theme, registry)
         self.models_panel = ModelsPanel(self.models, theme, registry, self.jobs.cancel)
         self.explanation_panel = ExplanationPanel(self.explanation, theme, registry)
         self.export_line = ExportLine(self.export, theme, registry, self.commands.choose_export_folder)
         self.reading_area = ReadingArea(self.reading, theme)
+        self.playback_bar = PlaybackBar(self.playback, theme, registry)
+        self.objects_panel = ObjectsPanel(self.derived, theme, registry)
+        self.read_pane = ReadPane(self.derived, theme, registry)
         self.jobs_panel = JobsPanel(self.jobs, theme)
         self.audit_panel = AuditPanel(self.audit, theme, registry)
         self.settings_panel = SettingsPanel(self.settings, registry)
@@ -198,10 +230,12 @@ class Application(QObject):
             self.worklist_panel,
             NoticeStack(self.notices, theme),
             self.reading_area,
-            (self.findings_panel, self.models_panel, self.explanation_panel, self.export_line),
+            (self.findings_panel, self.objects_panel, self.models_panel, self.explanation_panel, self.export_line),
             self.jobs_panel,
             self.audit_panel,
             self.settings_panel,
+            self.playback_bar,
+            self.read_pane,
         )
         self.window = MainWindow(theme, self.registry, self.palette, parts, self.imports.import_paths)
         self.window.hold_overlays = self.reading.hold_overlays
@@ -222,7 +256,6 @@ class Application(QObject):
             self.settings,
         )
         self.commands.attach(desk)
-        self.commands.identity_toggled = self._show_title
 
     def _wire(self) -> None:
         self.status.attach(self.status_bar)
@@ -238,11 +271,16 @@ class Application(QObject):
         self.imports.imported = self._on_imported
         self.imports.series_arrived = self.worklist.refresh
         self.worklist.refreshed = self._on_listed
+        self.worklist.attach(_Listener(self._follow_worklist))
+        self.identity.attach(_Listener(lambda state: self.top_bar.search.hide_text(state.hidden)))
+        self.opener.opened = self.session.open_series
         self.session.opened = self._on_opened
         self.session.undecided = self._on_undecided
         self.session.arrived_elsewhere = self.worklist.refresh_waiting
         self.worklist.waiting_changed = self.top_bar.set_waiting
         self.session.seen = self.read_first.looked
+        self.derived.open_series = self.session.open_series
+        self.reading_area.viewport_painted.connect(self._on_painted)
         self.settings.applied = self._apply_settings
         self.reading.subscribe(lambda: self.settings.change(corner_texts=self.reading.intent.texts))
         self._job_events = JobEvents(self.events, self.jobs, self)
@@ -291,6 +329,7 @@ class Application(QObject):
             return
         self._closed = True
         self.imports.close()
+        self.playback.stop()
         self.session.cancel_loading()
         layout, theme = self.window.layout_state(), self.commands.theme.name
         # Work that can't be interrupted may take a moment to end: nobody should have to watch it.
@@ -309,28 +348,38 @@ class Application(QObject):
         if report.studies and self.session.summary is None:
             self._open_when_listed = report.studies[0].study_uid
         self.worklist.refresh()
+        mixed = mixed_patients(report.studies)
+        if mixed:
+            self.notices.say("caution", mixed, "Check the name before you rely on a study as a prior.")
         self._refresh_audit()
 
     def _on_listed(self) -> None:
         study_uid, self._open_when_listed = self._open_when_listed, ""
         # Somebody who is reading keeps their picture: an import never steals the screen.
         if study_uid and self.session.summary is None:
-            self._open_study(study_uid)
+            self.opener.open_study(study_uid)
 
-    def _open_key(self, series_key: str) -> None:
-        summary = self.worklist.series(series_key)
-        if summary is not None:
-            self.session.open_series(summary)
+    def _run_command(self, name: str) -> None:
+        if name.startswith(COMMAND):
+            self.saved_filters.use(name.removeprefix(COMMAND))
+        else:
+            self.registry.trigger(name)
 
-    def _open_study(self, study_uid: str) -> None:
-        summary = self.worklist.first_series_of(study_uid)
-        if summary is not None:
-            self.session.open_series(summary)
+    def _arrange_worklist(self, columns: tuple[str, ...], sort: str) -> None:
+        self.settings.change(worklist_columns=columns, worklist_sort=sort)
+
+    def _follow_worklist(self, state: WorklistState) -> None:
+        """Keep what names a study in step with its line: the identity, a filter chosen elsewhere, a newer study."""
+        self.top_bar.search.show_text(state.query)
+        self.top_bar.set_newer(state.newer)
+        self._show_title()
 
     def _apply_settings(self, before: Preferences, chosen: Preferences) -> None:
         self.commands.use_theme(chosen.theme)
         self.reading.set_texts(chosen.corner_texts)
         self.read_first.set_on(chosen.read_first)
+        self.worklist.arrange(chosen.worklist_columns, chosen.worklist_sort)
+        self.identity.set_hidden(chosen.identity_hidden)
         if chosen.key_scheme != before.key_scheme:
             self.registry.bind(dict(_scheme(chosen.key_scheme).keys))
             self.window.rebind_keys()
@@ -338,15 +387,14 @@ class Application(QObject):
 
     def _on_opened(self, summary: SeriesSummary) -> None:
         self.read_first.begin(summary.key)
-        self.worklist.set_current(summary.key)
+        self.worklist.set_current(summary)
         self._show_title()
         self._refresh_audit()
 
     def _show_title(self) -> None:
         summary = self.session.summary
         if summary is not None:
-            name = self.worklist.patient_name(summary.study_uid)
-            self.top_bar.set_study(" · ".join(part for part in (name, summary.description) if part))
+            self.top_bar.set_study(self.worklist.series_in_words(summary))
 
     def _follow_finding(self, state: FindingsState) -> None:
         if state.current is not None:
@@ -355,6 +403,10 @@ class Application(QObject):
     def _on_undecided(self) -> None:
         self.worklist.refresh_waiting()
         self._refresh_audit()
+
+    def _on_painted(self, slot: str) -> None:
+        if slot == self.reading.intent.active.value:
+            self.playback_bar.note_painted()
 
     def _refresh_audit(self) -> None:
         if self.audit_panel.isVisible():

@@ -14,11 +14,13 @@ from app.presenters.notices import NoticesPresenter
 from app.presenters.read_first import ReadFirstPresenter
 from app.presenters.reading import ReadingPresenter
 from app.presenters.session import SessionPresenter
+from app.presenters.study_marks import StudyMarks
+from app.presenters.study_opening import StudyOpener
 from app.presenters.worklist import WorklistPresenter
 from core.domain.result import Verdict
-from core.domain.study import SeriesSummary
 
 FILES, PANELS, READING, WINDOWS = "Files", "Panels", "Pictures", "Grey scale"
+WORKLIST = "Worklist"
 LAYOUT, MODELS, FINDINGS, PROGRAM = "Layout", "Models", "Findings", "Program"
 
 
@@ -38,6 +40,10 @@ WINDOW_ACTIONS = (
     Entry("file.sample", "Open the sample study", FILES, "sample"),
     Entry("search.focus", "Search", FILES, "search"),
     Entry("view.identity", "Show or hide patient identity", FILES, "eye"),
+    Entry("view.columns", "Choose details and order of the worklist", WORKLIST, "columns"),
+    Entry("filter.save", "Save this filter…", WORKLIST, "filter"),
+    Entry("study.tag", "Put on or take off a tag…", WORKLIST, "tag"),
+    Entry("focus.priors", "Go to the priors", PANELS, "prior"),
     Entry("panel.left", "Fold the worklist", PANELS, "panel-left"),
     Entry("panel.right", "Fold findings and models", PANELS, "panel-right"),
     Entry("panel.jobs", "Jobs", PANELS, "jobs"),
@@ -80,6 +86,8 @@ class Subjects:
     notices: NoticesPresenter
     session: SessionPresenter
     read_first: ReadFirstPresenter
+    opener: StudyOpener
+    marks: StudyMarks
 
 
 def add_reading_actions(registry: ActionRegistry, subjects: Subjects) -> None:
@@ -121,19 +129,15 @@ def add_reading_actions(registry: ActionRegistry, subjects: Subjects) -> None:
 
 
 def _add_study_steps(registry: ActionRegistry, subjects: Subjects) -> None:
-    worklist, session = subjects.worklist, subjects.session
-
-    def go(found: SeriesSummary | None) -> None:
-        if found is not None:
-            session.open_series(found)
+    opener = subjects.opener
 
     def add(action_id: str, title: str, run: Callable[[], None], icon: str) -> None:
         registry.add(Action(action_id, title, READING, run, icon, scope="reading"))
 
-    add("series.next", "Next series", lambda: go(worklist.neighbour_series(1)), "next")
-    add("series.previous", "Previous series", lambda: go(worklist.neighbour_series(-1)), "previous")
-    add("study.next", "Next study", lambda: go(worklist.neighbour_study(1)), "next")
-    add("study.previous", "Previous study", lambda: go(worklist.neighbour_study(-1)), "previous")
+    add("series.next", "Next series", lambda: opener.step_series(1), "next")
+    add("series.previous", "Previous series", lambda: opener.step_series(-1), "previous")
+    add("study.next", "Next study", lambda: opener.step_study(1), "next")
+    add("study.previous", "Previous study", lambda: opener.step_study(-1), "previous")
 
 
 def add_model_actions(registry: ActionRegistry, subjects: Subjects) -> None:

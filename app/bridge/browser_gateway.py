@@ -26,6 +26,12 @@ class BrowserGateway:
 
         return browse.study_lines(self.engine, wanted)
 
+    def study_line(self, study_uid: str) -> StudyLine:
+        """Return one study as the library has it now."""
+        from core.services import browse
+
+        return browse.study_line(self.engine, study_uid)
+
     def series_of(self, study_uid: str) -> tuple[SeriesSummary, ...]:
         """Return the series of one study."""
         from core.services import browse
@@ -60,12 +66,6 @@ class BrowserGateway:
 
         for study_uid in study_uids:
             browse.set_status(self.engine, study_uid, status)
-
-    def note_opened(self, study_uid: str) -> None:
-        """Say that a study is being read."""
-        from core.services import browse
-
-        browse.note_opened(self.engine, study_uid)
 
     def add_tag(self, study_uids: Sequence[str], tag: str) -> None:
         """Put a tag on some studies."""

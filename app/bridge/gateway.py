@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.bridge import collector
+from app.bridge.browser_gateway import BrowserGateway
 from app.bridge.derived_gateway import DerivedGateway
 from app.bridge.library_gateway import LibraryGateway
 from app.bridge.translation import SETTING_OF, audit_row, job_row, model_offer, preferences_row
@@ -41,8 +42,7 @@ if TYPE_CHECKING:
     from core.services.job_board import JobBoard
 
 
-
-class EngineGateway(LibraryGateway, DerivedGateway):
+class EngineGateway(BrowserGateway, LibraryGateway, DerivedGateway):
     """Opens the engine on the database thread and calls its services.
 
     Parameters

@@ -145,4 +145,7 @@ def preferences_row(settings: Any) -> Preferences:
         settings.ai_hidden_until_asked,
         settings.overlay.corner_texts,
         settings.reader_name,
+        settings.worklist_columns,
+        settings.worklist_sort,
+        settings.identity_hidden,
     )

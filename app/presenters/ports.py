@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from app.presenters.ports_browser import BrowserEngine
 from app.presenters.ports_derived import DerivedEngine
 from app.presenters.ports_library import LibraryEngine
 from core.domain.errors import AppError
@@ -167,7 +168,7 @@ class Tasks(Protocol):
         """Run ``call`` on the GUI thread soon; may be called from any thread."""
 
 
-class ReviewEngine(LibraryEngine, DerivedEngine, Protocol):
+class ReviewEngine(BrowserEngine, LibraryEngine, DerivedEngine, Protocol):
     """The services behind the screens; every method blocks."""
 
     @property

@@ -15,6 +15,9 @@ class BrowserEngine(Protocol):
     def study_lines(self, wanted: StudyFilter) -> Sequence[StudyLine]:
         """Return the studies that match, the newest import first, without their series."""
 
+    def study_line(self, study_uid: str) -> StudyLine:
+        """Return one study as the library has it now; raises InputError when it isn't there."""
+
     def series_of(self, study_uid: str) -> tuple[SeriesSummary, ...]:
         """Return the series of one study, derived objects included."""
 
@@ -29,9 +32,6 @@ class BrowserEngine(Protocol):
 
     def set_status(self, study_uids: Sequence[str], status: ReadStatus) -> None:
         """Say how far the reading of some studies is."""
-
-    def note_opened(self, study_uid: str) -> None:
-        """Say that a study is being read: one that was unread is then in progress."""
 
     def add_tag(self, study_uids: Sequence[str], tag: str) -> None:
         """Put a tag on some studies."""

@@ -93,4 +93,6 @@ def preferences_of(document: Mapping[str, Any]) -> Preferences:
         read_first=document.get("ai_hidden_until_asked") is True,
         corner_texts=texts is not False,
         reader_name=str(document.get("reader_name") or ""),
+        # What was hidden stays hidden from the first paint on.
+        identity_hidden=document.get("identity_hidden") is True,
     )

@@ -50,7 +50,6 @@ class WindowCommands:
     def __init__(self, theme: Theme) -> None:
         self.theme = theme
         self.export_folder = default_export_folder()
-        self.identity_toggled: Callable[[], None] = lambda: None
         self._desk: Desk | None = None
 
     def attach(self, desk: Desk) -> None:
@@ -72,6 +71,10 @@ class WindowCommands:
             "file.sample": lambda: self.desk.imports.import_sample(),
             "search.focus": self.focus_search,
             "view.identity": self.toggle_identity,
+            "view.columns": self.choose_columns,
+            "filter.save": self.save_filter,
+            "study.tag": self.tag_study,
+            "focus.priors": self.focus_priors,
             "panel.left": lambda: self.desk.window.toggle_panel(self.desk.window.left_panel),
             "panel.right": lambda: self.desk.window.toggle_panel(self.desk.window.right_panel),
             "panel.jobs": lambda: self.desk.window.show_tab(JOBS_TAB),
@@ -106,14 +109,38 @@ class WindowCommands:
         self.desk.top_bar.search.selectAll()
 
     def toggle_identity(self) -> None:
-        """Show or hide who the patients are."""
-        self.desk.worklist.toggle_identity()
-        self.identity_toggled()
+        """Show or hide who the patients are, everywhere and also after the next start."""
+        hidden = not self.desk.worklist.identity.hidden
+        self.desk.worklist.identity.set_hidden(hidden)
+        self.desk.settings.change(identity_hidden=hidden)
 
     def focus_worklist(self) -> None:
-        """Go to the tree."""
+        """Go to the list of studies."""
         self.desk.window.left_panel.show()
-        self.desk.worklist_panel.tree.setFocus()
+        self.desk.worklist_panel.tree.focus_lines(self.desk.worklist_panel.tree.setFocus)
+
+    def focus_priors(self) -> None:
+        """Go to the other studies of the patient."""
+        if self.desk.worklist.state.priors:
+            self.desk.window.left_panel.show()
+            self.desk.worklist_panel.priors.set_folded(False)
+            self.desk.worklist_panel.priors_list.setFocus()
+
+    def choose_columns(self) -> None:
+        """Open the menu of what a line of the worklist shows."""
+        self.desk.window.left_panel.show()
+        self.desk.worklist_panel.choose_columns()
+
+    def tag_study(self) -> None:
+        """Ask for a tag, in the panel."""
+        self.desk.window.left_panel.show()
+        self.desk.worklist_panel.ask_tag()
+
+    def save_filter(self) -> None:
+        """Ask for a name of the filter in use, in the panel."""
+        if self.desk.worklist.state.filtered:
+            self.desk.window.left_panel.show()
+            self.desk.worklist_panel.ask_filter_name()
 
     def focus_findings(self) -> None:
         """Go to the findings."""
@@ -126,12 +153,10 @@ class WindowCommands:
         self.desk.models_panel.focus_first()
 
     def leave(self) -> None:
-        """Esc: clear the search, close what floats, or go back to the pictures."""
-        search = self.desk.top_bar.search
-        if search.hasFocus() and search.text():
-            search.clear()
-        else:
-            self.desk.window.leave()
+        """Esc: close what floats, else clear the search and go back to the pictures."""
+        if self.desk.top_bar.search.hasFocus():
+            self.desk.top_bar.search.clear()
+        self.desk.window.leave()
 
     def toggle_theme(self) -> None:
         """Change between dark and light."""

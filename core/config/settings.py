@@ -53,6 +53,11 @@ class Settings(BaseModel):
     watched_folders: tuple[str, ...] = Field(default=(), max_length=50)
     first_run_accepted: bool = False
     encrypt_copies: bool = True
+    worklist_columns: tuple[str, ...] = Field(
+        default=("date", "modality", "tags", "patient_id", "birth_date", "age_sex"), max_length=20
+    )
+    worklist_sort: Literal["imported", "date", "name", "modality"] = "imported"
+    identity_hidden: bool = False
 
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}

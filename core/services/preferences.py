@@ -21,6 +21,9 @@ def change_settings(
     ai_hidden_until_asked: bool | None = None,
     corner_texts: bool | None = None,
     reader_name: str | None = None,
+    worklist_columns: tuple[str, ...] | None = None,
+    worklist_sort: str | None = None,
+    identity_hidden: bool | None = None,
 ) -> Settings:
     """Change some settings, keep them in the settings file and let them take effect.
 
@@ -45,6 +48,9 @@ def change_settings(
         "key_scheme": key_scheme,
         "ai_hidden_until_asked": ai_hidden_until_asked,
         "reader_name": None if reader_name is None else reader_name.strip(),
+        "worklist_columns": worklist_columns,
+        "worklist_sort": worklist_sort,
+        "identity_hidden": identity_hidden,
     }
     changed = {
         name: value for name, value in wanted.items() if value is not None and value != getattr(present, name)

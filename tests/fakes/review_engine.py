@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from app.presenters.ports import AuditCheck, AuditRow, ExportedRow, JobRow, ModelOffer, Preferences, SliceSink
 from core.domain.coding import CodedConcept
+from core.domain.derived import DerivedHeader, DerivedObject, DerivedSegmentation, StructureContours
 from core.domain.errors import AppError
 from core.domain.explanation import Explanation
 from core.domain.geometry import VolumeGeometry
@@ -26,8 +27,10 @@ from core.domain.result import (
     Verdict,
 )
 from core.domain.segmentation import Segmentation, SegmentDefinition
-from core.domain.study import ImportReport, PatientIdentity, SeriesKind, SeriesSummary, StudySummary
+from core.domain.study import PatientIdentity, SeriesKind, SeriesSummary, StudySummary
 from core.domain.volume import SeriesIssue, Volume
+from tests.fakes.browser_engine import FakeBrowserEngine
+from tests.fakes.library_engine import FakeLibraryEngine
 
 ORGAN = CodedConcept("39607008", "SCT", "Lung structure")
 TISSUE = CodedConcept("85756007", "SCT", "Tissue")
@@ -52,7 +55,7 @@ def study(
     uid: str = "t1", pseudonym: str = "P-1", *series: SeriesSummary, date: str = "2026-01"
 ) -> StudySummary:
     """Return a study with one series unless others are given."""
-    return StudySummary(uid, pseudonym, "CT thorax", ("CT",), "new", series or (summary(study=uid),), date)
+    return StudySummary(uid, pseudonym, "CT thorax", ("CT",), "unread", series or (summary(study=uid),), date)
 
 
 def geometry() -> VolumeGeometry:
@@ -115,10 +118,11 @@ MISFIT = ModelOffer(
 )
 
 
-class FakeReviewEngine:
+class FakeReviewEngine(FakeBrowserEngine, FakeLibraryEngine):
     """Answers from attributes that a test may change; ``errors`` names methods that refuse."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.studies: list[StudySummary] = [study()]
         self.patients: dict[str, PatientIdentity] = {
             "t1": PatientIdentity("Muster^Erika", "ID-1", "19700101", "F", "A-1")
@@ -136,6 +140,11 @@ class FakeReviewEngine:
         self.reader = "A. B."
         self.chosen = Preferences()
         self.saved: list[tuple[str, str]] = []
+        self.objects: list[DerivedObject] = []
+        self.sources: dict[str, SeriesSummary] = {}
+        self.series_by_instance: dict[str, SeriesSummary] = {}
+        self.time_points = 1
+        self.prepare_library()
 
     def _note(self, name: str, *arguments: Any) -> None:
         self.calls.append((name, *arguments))
@@ -155,28 +164,16 @@ class FakeReviewEngine:
     def save_layout(self, layout: str, theme: str) -> None:
         self.saved.append((layout, theme))
 
-    def list_studies(self) -> tuple[list[StudySummary], Mapping[str, PatientIdentity]]:
-        self._note("list_studies")
-        return list(self.studies), dict(self.patients)
-
     def thumbnail(self, series_key: str) -> NDArray[np.uint8] | None:
         self._note("thumbnail", series_key)
-        return volume().voxels[12].clip(0, 255).astype(np.uint8)
-
-    def import_paths(self, paths: Sequence[Path], progress: Progress, cancel: CancelToken) -> ImportReport:
-        self._note("import_paths", tuple(paths))
-        progress("reading headers", 0.5)
-        cancel.raise_if_cancelled()
-        return ImportReport(tuple(self.studies), 0, (), 0.1)
-
-    def import_sample(self, progress: Progress, cancel: CancelToken) -> ImportReport:
-        return self.import_paths((), progress, cancel)
+        picture: NDArray[np.uint8] = volume().voxels[12].clip(0, 255).astype(np.uint8)
+        return picture
 
     def load_volume(
         self, series_key: str, progress: Progress, cancel: CancelToken, on_slice: SliceSink
     ) -> Volume:
         self._note("load_volume", series_key)
-        loaded = volume(series_key)
+        loaded = replace(volume(series_key), time_points=self.time_points)
         progress("decoding", 0.5)
         for k in range(0, SHAPE[0], 6):
             on_slice(k, loaded.geometry, loaded.voxels[k])
@@ -187,11 +184,18 @@ class FakeReviewEngine:
         self._note("results_for", series_key)
         return [r for r in self.results if r.series_uid == series_key]
 
-    def waiting_results(self) -> Mapping[str, int]:
+    def waiting_counts(self) -> Mapping[str, int]:
         waiting = [
             r for r in self.results if any((r.result_id, f.id) not in self.decisions for f in r.findings)
         ]
-        return {uid: sum(r.study_uid == uid for r in waiting) for uid in {r.study_uid for r in waiting}}
+        counts = {uid: sum(r.study_uid == uid for r in waiting) for uid in {r.study_uid for r in waiting}}
+        return counts | {line.study_uid: line.waiting for line in self.lines or () if line.waiting}
+
+    def waiting_series(self, study_uid: str) -> str:
+        found = [r for r in self.results if r.study_uid == study_uid]
+        return next(
+            (r.series_uid for r in found if (r.result_id, r.findings[0].id) not in self.decisions), ""
+        )
 
     def load_segmentation(self, result_id: str) -> Segmentation | None:
         self._note("load_segmentation", result_id)
@@ -253,6 +257,41 @@ class FakeReviewEngine:
         self.chosen = replace(self.chosen, **changes)
         self.reader = self.chosen.reader_name or "A. B."
         return self.chosen
+
+    def load_time_point(self, series_key: str, time_point: int, cancel: CancelToken) -> Volume:
+        self._note("load_time_point", series_key, time_point)
+        cancel.raise_if_cancelled()
+        loaded = self.load_volume(series_key, lambda *_: None, cancel, lambda *_: None)
+        return replace(loaded, voxels=loaded.voxels + np.int16(time_point), time_point=time_point)
+
+    def note_opened(self, study_uid: str) -> None:
+        self._note("note_opened", study_uid)
+
+    def source_of(self, series_key: str) -> SeriesSummary | None:
+        self._note("source_of", series_key)
+        return self.sources.get(series_key)
+
+    def series_of_instance(self, sop_instance_uid: str) -> SeriesSummary | None:
+        self._note("series_of_instance", sop_instance_uid)
+        return self.series_by_instance.get(sop_instance_uid)
+
+    def derived_of(self, series_key: str) -> list[DerivedHeader]:
+        self._note("derived_of", series_key)
+        return [o.header for o in self.objects if series_key in (o.header.series_uid, *o.header.source_series)]
+
+    def open_derived(self, sop_instance_uid: str, over: Volume | None) -> DerivedObject:
+        self._note("open_derived", sop_instance_uid)
+        return next(o for o in self.objects if o.header.sop_instance_uid == sop_instance_uid)
+
+    def contours_as_segmentation(
+        self, contours: StructureContours, geometry: VolumeGeometry
+    ) -> DerivedSegmentation:
+        names = tuple(region.name for region in contours.regions)
+        return DerivedSegmentation(contours.header, (segmentation(names),))
+
+    def render_page(self, sop_instance_uid: str, page: int, width_px: int) -> NDArray[np.uint8]:
+        self._note("render_page", sop_instance_uid, page, width_px)
+        return np.full((round(width_px * 1.4), width_px, 3), 255 - page, np.uint8)
 
     def note_first_look(self, series_key: str) -> None:
         self._note("note_first_look", series_key)

@@ -60,6 +60,7 @@ def application(start: Callable[..., Application], wait_until: Wait) -> Applicat
 def reading(application: Application, wait_until: Wait) -> Application:
     """Return the window with a series open and its result shown."""
     tree = application.worklist_panel.tree
+    wait_until(lambda: tree.model().index_of("series:s1").isValid(), "the series")
     index = tree.model().index_of("series:s1")
     QTest.mouseClick(tree.viewport(), Qt.MouseButton.LeftButton, pos=tree.visualRect(index).center())
     wait_until(lambda: application.reading.volume is not None, "the volume")
@@ -172,15 +173,16 @@ def test_enter_in_the_worklist_opens_and_page_keys_walk(
 
 
 def test_typing_in_the_search_filters_and_triggers_nothing(
-    reading: Application, engine: FakeReviewEngine
+    reading: Application, engine: FakeReviewEngine, wait_until: Wait
 ) -> None:
     press(reading, Qt.Key.Key_F, Qt.KeyboardModifier.ControlModifier)
     assert reading.top_bar.search.hasFocus()
     QTest.keyClicks(reading.top_bar.search, "nobody yjn1")
-    assert reading.worklist.state.patients == ()
+    wait_until(lambda: reading.worklist.state.rows == (), "the empty list")
     assert engine.recorded == []
     press(reading, Qt.Key.Key_Escape)
-    assert reading.worklist.state.query == "" and reading.worklist.state.patients
+    assert reading.reading_area.hasFocus()
+    wait_until(lambda: reading.worklist.state.query == "" and bool(reading.worklist.state.rows), "the list")
 
 
 def test_identity_is_hidden_with_a_key(reading: Application) -> None:

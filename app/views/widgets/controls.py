@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import (
@@ -25,6 +27,16 @@ from app.actions.action import ActionRegistry
 from app.views.theme import Theme
 
 ACTION_PROPERTY = "actionId"
+
+
+def plain_tip(text: str) -> str:
+    """Return text of a file for a tool tip: Qt takes what looks like markup for markup, so that it is escaped."""
+    return f"<qt>{escape(text).replace(chr(10), '<br>')}</qt>" if text else ""
+
+
+def plain_entry(text: str) -> str:
+    """Return text of a file for a menu or a button, where an ampersand would underline a letter."""
+    return text.replace("&", "&&").replace("\t", " ")
 
 
 class IconButton(QToolButton):
@@ -139,7 +151,7 @@ class ElidedLabel(Label):
 
     def _update_tip(self) -> None:
         cut = self.fontMetrics().horizontalAdvance(self.text()) > self.contentsRect().width()
-        self.setToolTip(self.text() if cut else "")
+        self.setToolTip(plain_tip(self.text()) if cut else "")
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
