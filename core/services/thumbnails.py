@@ -18,6 +18,7 @@ from core.domain.progress import Cancelled, CancelToken
 from core.domain.study import InstanceRef, SeriesKind, SeriesSummary
 from core.domain.window import Window
 from core.services.engine import Engine
+from core.services.library_files import thumbnail_file
 from core.services.load_volume import load_files
 
 SIZE = 128
@@ -35,7 +36,7 @@ def thumbnail(
     """
     if summary.kind is SeriesKind.OTHER or not instances:
         return None
-    path = engine.paths.thumbnails / f"{engine.vault.reference(summary.key)}.bin"
+    path = thumbnail_file(engine, summary.key)
     # The count is part of the context: a series that grew gets a new picture.
     context = f"thumbnail/{summary.key}/{len(instances)}"
     cached = _read(engine, path, context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from core.library.files import resolved, stored_text
+from core.library.repositories.chunks import in_chunks
 from core.library.tables import ConflictRow, QuarantineRow
 from core.library.vault import IdentityVault
 
@@ -76,6 +78,15 @@ class ConflictRepository:
         query = select(*ConflictRow.__table__.c)
         rows = self._session.execute(query.order_by(ConflictRow.seen_utc.desc(), ConflictRow.conflict_id))
         return [self._record(row) for row in rows]
+
+    def of_studies(self, study_uids: Iterable[str]) -> Sequence[ConflictRecord]:
+        """Return the conflicts of the studies."""
+        query = select(*ConflictRow.__table__.c)
+        return [
+            self._record(row)
+            for part in in_chunks(tuple(study_uids))
+            for row in self._session.execute(query.where(ConflictRow.study_uid.in_(part)))
+        ]
 
     def remove(self, conflict_id: str) -> bool:
         """Forget a conflict; False when there is no such."""

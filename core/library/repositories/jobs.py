@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from core.domain.errors import BugError, InputError
+from core.library.repositories.chunks import in_chunks
 from core.library.tables import JobRow
 
 LEGAL_TRANSITIONS: dict[str, frozenset[str]] = {
@@ -61,6 +65,17 @@ class JobRepository:
             )
         )
         self._session.flush()
+
+    def naming(self, identifiers: Collection[str]) -> dict[str, str]:
+        """Return the states of the jobs whose payload holds one of the identifiers (series keys, results), by job."""
+        wanted = set(identifiers)
+        rows = self._session.execute(select(JobRow.job_id, JobRow.state, JobRow.payload))
+        return {row.job_id: row.state for row in rows if wanted & _texts(json.loads(row.payload))}
+
+    def remove(self, job_ids: Collection[str]) -> None:
+        """Delete jobs."""
+        for part in in_chunks(list(job_ids)):
+            self._session.execute(delete(JobRow).where(JobRow.job_id.in_(part)))
 
     def set_state(
         self, job_id: str, state: str, error_json: str | None = None, result_id: str | None = None
@@ -121,3 +136,12 @@ def _record(row: JobRow) -> JobRecord:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _texts(value: Any) -> set[str]:
+    """Return all texts within a JSON value."""
+    if isinstance(value, str):
+        return {value}
+    if isinstance(value, dict):
+        value = list(value.values())
+    return set().union(*map(_texts, value)) if isinstance(value, list) else set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import func, or_, select
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 from core.domain.result import Decision, Finding, ModelResult, Verdict
 from core.domain.segmentation import SegmentDefinition
 from core.library import documents
+from core.library.repositories.chunks import in_chunks
 from core.library.tables import DecisionRow, ExplanationRow, FindingRow, ResultRow, SeriesRow
 from core.library.vault import IdentityVault
 
@@ -82,6 +84,17 @@ class ResultRepository:
             .order_by(ResultRow.created_utc.desc(), ResultRow.result_id)
         )
         return [documents.result_from_json(document) for document in self._session.scalars(query)]
+
+    def ids_of_studies(self, study_uids: Iterable[str] | None) -> list[str]:
+        """Return the identifiers of all results of the studies; of all studies when None."""
+        query = select(ResultRow.result_id)
+        if study_uids is None:
+            return list(self._session.scalars(query))
+        return [
+            result_id
+            for part in in_chunks(list(study_uids))
+            for result_id in self._session.scalars(query.where(ResultRow.study_uid.in_(part)))
+        ]
 
 
 class FindingRepository:
