@@ -14,7 +14,7 @@ from pathlib import Path
 
 import typer
 
-from core.cli import library_commands, model_commands, review_commands, system_commands
+from core.cli import derived_commands, library_commands, model_commands, review_commands, system_commands
 from core.cli.output import EXIT_USAGE, refuse, tell
 from core.config.logs import places, quiet_library_warnings, told
 from core.domain.errors import AppError, BugError
@@ -29,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 library_commands.register(app)
+derived_commands.register(app)
 model_commands.register(app)
 review_commands.register(app)
 system_commands.register(app)
