@@ -55,11 +55,11 @@ class DerivedGateway:
 
         return derived_objects.derived_of(self.engine, series_key)
 
-    def open_derived(self, sop_instance_uid: str, target_series_key: str | None) -> DerivedObject:
-        """Read an object."""
-        from core.services import derived_objects
+    def open_derived(self, sop_instance_uid: str, over: Volume | None) -> DerivedObject:
+        """Read an object for the displayed volume."""
+        from core.services import derived_sources
 
-        return derived_objects.open_derived(self.engine, sop_instance_uid, target_series_key)
+        return derived_sources.open_over(self.engine, sop_instance_uid, over)
 
     def contours_as_segmentation(
         self, contours: StructureContours, geometry: VolumeGeometry

@@ -32,8 +32,8 @@ class DerivedEngine(Protocol):
     def derived_of(self, series_key: str) -> list[DerivedHeader]:
         """Return the objects made from a series, or the objects that a derived series holds."""
 
-    def open_derived(self, sop_instance_uid: str, target_series_key: str | None) -> DerivedObject:
-        """Read an object; segments and maps come on the grid of the target series."""
+    def open_derived(self, sop_instance_uid: str, over: Volume | None) -> DerivedObject:
+        """Read an object; segments come on the grid of the displayed volume."""
 
     def contours_as_segmentation(
         self, contours: StructureContours, geometry: VolumeGeometry

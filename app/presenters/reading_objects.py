@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from app.presenters.reading_navigation import ReadingNavigation
@@ -14,7 +15,14 @@ from core.render.series import DisplaySeries
 
 
 class ReadingObjects(ReadingNavigation):
-    """What the reading area shows besides the voxels of one volume."""
+    """What the reading area shows besides the voxels of one volume.
+
+    ``time_step`` is called with the number of time points to go on; whoever loads them sets it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time_step: Callable[[int], None] = lambda _: None
 
     def show_time_point(self, volume: Volume, generation: int) -> None:
         """Show another time point of the open series; slice, zoom, window and layers stay.

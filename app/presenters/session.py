@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
+from app.presenters.derived import DerivedPresenter
+from app.presenters.derived_rows import KIND_WORDS, WITH_PANE
 from app.presenters.explanation import ExplanationPresenter
 from app.presenters.exporting import ExportPresenter
 from app.presenters.findings import FindingsPresenter
@@ -19,8 +22,28 @@ from core.domain.errors import AppError
 from core.domain.geometry import VolumeGeometry
 from core.domain.progress import CancelToken
 from core.domain.result import ModelResult
-from core.domain.study import SeriesSummary
+from core.domain.study import ObjectKind, SeriesSummary
 from core.domain.volume import Volume
+
+READABLE_ALONE = WITH_PANE
+"""Objects that say something without their pictures."""
+
+
+def object_word(kind: ObjectKind) -> str:
+    """Return what an object is called within a sentence."""
+    return {ObjectKind.SEGMENTATION: "segmentation", ObjectKind.STRUCTURE_SET: "structure set"}.get(
+        kind, KIND_WORDS.get(kind, "object").lower()
+    )
+
+
+class Follower(Protocol):
+    """Something that lives as long as the open series."""
+
+    def begin(self, summary: SeriesSummary, generation: int) -> None:
+        """Another series is being opened."""
+
+    def take(self, volume: Volume) -> None:
+        """The series is complete."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +57,8 @@ class Panels:
     export: ExportPresenter
     status: StatusPresenter
     notices: NoticesPresenter
+    followers: tuple[Follower, ...] = ()
+    derived: DerivedPresenter | None = None
 
 
 class SessionPresenter:
@@ -45,11 +70,13 @@ class SessionPresenter:
         self._panels = panels
         self._summary: SeriesSummary | None = None
         self._generation = 0
+        self._asked = 0
         self._cancel = CancelToken()
         self.opened: Callable[[SeriesSummary], None] = lambda _: None
         self.seen: Callable[[str], None] = lambda _: None
         self.arrived_elsewhere: Callable[[], None] = lambda: None
         self.undecided: Callable[[], None] = lambda: None
+        self.noted: Callable[[], None] = lambda: None
         panels.findings.result_shown = self._on_result_shown
         panels.findings.decided = self._on_decided
 
@@ -60,6 +87,10 @@ class SessionPresenter:
 
     def open_series(self, summary: SeriesSummary) -> None:
         """Show a series: slices as they arrive, then the volume, its results and the models that fit."""
+        if summary.object_kind not in (ObjectKind.NONE, ObjectKind.UNKNOWN):
+            self._open_object(summary)
+            return
+        self._asked += 1
         if self._summary is not None and summary.key == self._summary.key:
             return
         self._begin(summary)
@@ -89,6 +120,51 @@ class SessionPresenter:
             lambda error: self._if_current(generation, lambda: self._on_load_failed(error)),
         )
         self.reload_results()
+        self._tasks.db(
+            lambda: self._engine.note_opened(summary.study_uid), self._on_noted, self._panels.notices.report
+        )
+
+    def _open_object(self, summary: SeriesSummary) -> None:
+        """Show an object that was made from a series over that series."""
+        self._asked += 1
+        asked = self._asked
+
+        def done(source: SeriesSummary | None) -> None:
+            if asked != self._asked:
+                return
+            if source is None or self._panels.derived is None:
+                self._open_alone(summary)
+            else:
+                self.open_series(source)
+                self._panels.derived.want(summary)
+
+        self._tasks.io(lambda: self._engine.source_of(summary.key), done, self._panels.notices.report)
+
+    def _open_alone(self, summary: SeriesSummary) -> None:
+        """Say that the pictures of an object are missing; what can be read without them is shown."""
+        self._cancel.cancel()
+        self._cancel = CancelToken()
+        self._generation += 1
+        self._summary = summary
+        panels = self._panels
+        panels.findings.clear("This object has no pictures of its own.")
+        panels.explanation.set_volume(None)
+        for follower in panels.followers:
+            follower.begin(summary, self._generation)
+        panels.reading.begin_series(summary, self._generation)
+        panels.reading.fail(
+            "The pictures are missing",
+            f"The series that this {object_word(summary.object_kind)} was made from isn't in the library.",
+            "Import the study that it belongs to, then choose it again.",
+            self._generation,
+        )
+        panels.status.end_task("load")
+        self.opened(summary)
+        if panels.derived is not None and summary.object_kind in READABLE_ALONE:
+            panels.derived.show_alone(summary, self._generation)
+
+    def _on_noted(self, _: None) -> None:
+        self.noted()
 
     def _begin(self, summary: SeriesSummary) -> None:
         self._cancel.cancel()
@@ -100,6 +176,8 @@ class SessionPresenter:
         panels.findings.clear("Looking for results…")
         panels.explanation.set_volume(None)
         panels.reading.begin_series(summary, self._generation)
+        for follower in panels.followers:
+            follower.begin(summary, self._generation)
         panels.models.set_series(summary)
         panels.status.set_series(summary)
         panels.status.set_task("load", "Loading", 0.0)
@@ -115,6 +193,8 @@ class SessionPresenter:
     def _on_volume(self, volume: Volume) -> None:
         self._panels.status.end_task("load")
         self._panels.reading.show_volume(volume, self._generation)
+        for follower in self._panels.followers:
+            follower.take(volume)
         if self._summary is not None:
             self.seen(self._summary.key)
         self._panels.findings.redraw_overlays()

@@ -27,7 +27,7 @@ from app.views.widgets.controls import ACTION_PROPERTY, column, panel
 from app.views.widgets.overlay import CheatSheet, PaletteOverlay
 from app.views.widgets.section import Accordion, Section
 
-_RIGHT_STRETCH = (1, 0, 0, 0)
+_RIGHT_STRETCH = (1, 0, 0, 0, 0)
 _COMPACT_BELOW = 1000
 JOBS_TAB, AUDIT_TAB, SETTINGS_TAB = range(3)
 
@@ -45,6 +45,8 @@ class Parts:
     jobs: QWidget
     audit: QWidget
     settings: QWidget
+    playback: QWidget
+    read_pane: QWidget
 
 
 class MainWindow(QMainWindow):
@@ -104,7 +106,16 @@ class MainWindow(QMainWindow):
         # The widest page must not push the panels at the sides together.
         self.bottom_panel.setMinimumWidth(theme.size("panel_min"))
         self.bottom_panel.hide()
-        self.middle = _splitter(Qt.Orientation.Vertical, parts.reading, self.bottom_panel)
+        pictures = column(parts.reading, parts.playback, gap=0)
+        pictures.setStretch(0, 1)
+        with_time = QWidget()
+        with_time.setLayout(pictures)
+        # Reports and documents are read beside the pictures, never over them.
+        self.beside = _splitter(Qt.Orientation.Horizontal, with_time, parts.read_pane)
+        self.beside.setStretchFactor(0, 1)
+        self.beside.setStretchFactor(1, 0)
+        self.beside.setSizes([2000, theme.size("right_panel") + 96])
+        self.middle = _splitter(Qt.Orientation.Vertical, self.beside, self.bottom_panel)
         self.middle.setSizes([2000, theme.size("bottom_panel")])
         self.across = _splitter(Qt.Orientation.Horizontal, self.left_panel, self.middle, self.right_panel)
         self.across.setSizes([theme.size("left_panel"), 2000, theme.size("right_panel")])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from core.dicom.derived.grid import TargetGrid
+from core.domain.derived import DerivedObject
 from core.domain.study import ObjectKind, SeriesKind, SeriesSummary
+from core.domain.volume import Volume
+from core.services.derived_objects import open_derived
 from core.services.engine import Engine
 from core.services.list_studies import get_series, get_study
 
@@ -44,6 +48,12 @@ def series_of_instance(engine: Engine, sop_instance_uid: str) -> SeriesSummary |
         known = uow.instances.known([sop_instance_uid])
         stored = known.get(sop_instance_uid)
         return uow.series.get(stored.series_uid) if stored is not None else None
+
+
+def open_over(engine: Engine, sop_instance_uid: str, volume: Volume | None) -> DerivedObject:
+    """Read an object onto the very grid that is displayed; see ``derived_objects.open_derived``."""
+    target = TargetGrid.of(volume) if volume is not None else None
+    return open_derived(engine, sop_instance_uid, target=target)
 
 
 def _is_image(series: SeriesSummary) -> bool:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from PySide6.QtCore import QRectF, Qt
-from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPen
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPen, QPolygonF
 
-from app.presenters.reading_state import Crosshair, ViewportState
+from app.presenters.reading_state import Crosshair, HeatLayer, MarkLayer, ViewportState
 from app.views.theme import Theme
 from app.views.viewport_text import draw_edge, draw_notice, draw_text, overlay_color
 from core.render.annotations import Badge
-from core.render.heat import HeatStyle, color_ramp
+from core.render.heat import color_ramp
 from core.render.placement import Placement, scale_bar
 from core.render.planes import Plane
 
@@ -42,6 +42,8 @@ class Annotator:
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
         if state.crosshair is not None:
             self._crosshair(painter, state.crosshair, placement, area)
+        for layer in state.marks:
+            self._marks(painter, layer, placement, area)
         if state.picture is not None:
             self._letters(painter, state, area)
             self._scale_bar(painter, state, placement, area)
@@ -52,7 +54,9 @@ class Annotator:
                 painter, readout, self._inner(area), Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignBottom
             )
         if state.heat is not None:
-            self._legend(painter, state.heat.style, area)
+            self._legend(painter, state.heat, area)
+        elif state.values is not None:
+            self._legend(painter, state.values, area)
         self._badges(painter, state.badges, area)
         if state.notice is not None:
             draw_notice(painter, self._theme, state.notice, area)
@@ -87,12 +91,16 @@ class Annotator:
         )
         below = inner.adjusted(0, QFontMetricsF(self._small_font).height() + 2, 0, 0)
         lines = [rest] if rest else []
-        if state.heat is not None:
-            lines.append(state.heat.note)
+        lines += [layer.note for layer in (state.heat, state.values) if layer is not None]
         room = inner.width() * 0.6
         metrics = QFontMetricsF(self._text_font)
         text = "\n".join(metrics.elidedText(line, Qt.TextElideMode.ElideRight, room) for line in lines)
         self._text(painter, text, below, align.AlignLeft | align.AlignTop)
+        if state.corners.marker:
+            # Side and view of a projection are read before anything else.
+            under = below.adjusted(0, len(lines) * metrics.height() + 6, 0, 0)
+            where = align.AlignLeft | align.AlignTop
+            self._text(painter, state.corners.marker, under, where, size="font_marker", bold=True)
         left = "\n".join(part for part in (readout, state.corners.bottom_left) if part)
         self._text(painter, left, inner, align.AlignLeft | align.AlignBottom)
         self._text(painter, state.corners.bottom_right, inner, align.AlignRight | align.AlignBottom)
@@ -178,8 +186,35 @@ class Annotator:
             painter.drawText(box, int(Qt.AlignmentFlag.AlignCenter), text)
             y += box.height() + 4
 
-    def _legend(self, painter: QPainter, style: HeatStyle, area: QRectF) -> None:
-        """Draw the heat map's colours with their scale; the part below the threshold is dimmed."""
+    def _marks(self, painter: QPainter, layer: MarkLayer, placement: Placement, area: QRectF) -> None:
+        """Draw graphics with a dark border, so that they are seen on black and white."""
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        color = overlay_color(self._theme, layer.color)
+        shadow = QPen(self._theme.qcolor("overlay_shadow", 200), 3.0)
+        for mark in layer.marks:
+            lines = [self._on_screen(layer, placement, line) for line in mark.lines_ij]
+            dots = self._on_screen(layer, placement, np.asarray(mark.points_ij).reshape(-1, 2))
+            for pen in (shadow, QPen(color, 1.4)):
+                painter.setPen(pen)
+                for line in lines:
+                    painter.drawPolyline(QPolygonF(line))
+                for dot in dots:
+                    painter.drawLine(dot - QPointF(6, 0), dot + QPointF(6, 0))
+                    painter.drawLine(dot - QPointF(0, 6), dot + QPointF(0, 6))
+            if mark.text:
+                at = self._on_screen(layer, placement, np.asarray([mark.anchor_ij]))[0]
+                box = QRectF(at.x() + 8, at.y() - 18, area.right() - at.x() - 8, 60)
+                self._text(painter, mark.text, box, Qt.AlignmentFlag.AlignLeft, layer.color, "font_small")
+        painter.restore()
+
+    def _on_screen(self, layer: MarkLayer, placement: Placement, points: np.ndarray) -> list[QPointF]:
+        return [QPointF(*placement.to_viewport(float(c), float(r))) for c, r in layer.place(points)]
+
+    def _legend(self, painter: QPainter, layer: HeatLayer, area: QRectF) -> None:
+        """Draw a map's colours with their scale; the part below the threshold is dimmed."""
+        style, words = layer.style, layer.legend
         ramp = np.ascontiguousarray(color_ramp(style.colors)[::-1].reshape(256, 1, 3))
         image = QImage(ramp.data, 1, 256, 3, QImage.Format.Format_RGB888)
         inner = self._inner(area)
@@ -194,15 +229,14 @@ class Annotator:
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.drawRect(box)
         half = QFontMetricsF(self._small_font).height() / 2
-        for value in (1.0, style.threshold, 0.0):
-            if value == 0.0 and style.threshold * box.height() < 2 * half:
+        align = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        for value, text in ((1.0, words.high), (style.threshold, words.cut), (0.0, words.low)):
+            crowded = value == 0.0 and bool(words.cut) and style.threshold * box.height() < 2 * half
+            if not text or crowded:
                 continue
             y = box.bottom() - value * box.height()
-            label = QRectF(box.left() - 40, y - half, 34, 2 * half)
-            self._text(
-                painter,
-                f"{value:.2g}",
-                label,
-                Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter,
-                size="font_small",
-            )
+            label = QRectF(area.left(), y - half, box.left() - 6 - area.left(), 2 * half)
+            self._text(painter, text, label, align, size="font_small")
+        if words.title:
+            label = QRectF(area.left(), box.top() - 4 * half, box.right() - area.left(), 2 * half)
+            self._text(painter, words.title, label, align, size="font_small")

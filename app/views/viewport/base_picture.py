@@ -8,13 +8,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QImage, QPainter
+from PySide6.QtGui import QBrush, QColor, QImage, QPainter, QPen, QPolygonF
 
-from app.presenters.reading_state import LabelLayer, ViewportState
+from app.presenters.reading_state import Gap, LabelLayer, Line, ViewportState
 from core.render.overlay import draw_labels
 from core.render.placement import Placement, place
 
 Size = tuple[int, int]
+_LINE_PX = 1.5
+_DASHES = [5.0, 3.0]
+_GAP_ALPHA = 110
 
 
 def image_over(pixels: NDArray[np.uint32], image_format: QImage.Format) -> QImage:
@@ -44,6 +47,10 @@ class BasePicture:
             state.picture.key if state.picture else None,
             (labels.key, labels.style, labels.hidden) if labels else None,
             heat.key if heat else None,
+            state.values.key if state.values else None,
+            tuple((layer.key, layer.style, layer.hidden) for layer in state.overlays),
+            tuple(layer.key for layer in state.lines),
+            state.gaps,
             state.camera,
             size,
             ratio,
@@ -57,16 +64,22 @@ class BasePicture:
         if self._image.size() != QSize(*size):
             self._image = QImage(*size, QImage.Format.Format_RGB32)
         self._image.fill(self._background)
-        if state.picture is None or state.grid is None:
+        if state.grid is None or (state.picture is None and not state.gaps):
             return
         placement = place(state.grid, size, state.camera)
         painter = QPainter(self._image)
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         self._draw_picture(painter, state, placement)
-        if state.heat is not None:
-            heat = state.heat.load()
-            image = image_over(heat, QImage.Format.Format_ARGB32_Premultiplied)
-            painter.drawImage(_target(placement), image)
+        for layer in (state.values, state.heat):
+            if layer is not None:
+                heat = layer.load()
+                image = image_over(heat, QImage.Format.Format_ARGB32_Premultiplied)
+                painter.drawImage(_target(placement), image)
+        _draw_gaps(painter, state.gaps, placement)
+        for overlay in state.overlays:
+            _draw_labels(painter, overlay, placement, size, ratio)
+        for lines in state.lines:
+            _draw_lines(painter, lines.load(), placement, ratio)
         if state.labels is not None:
             _draw_labels(painter, state.labels, placement, size, ratio)
         painter.end()
@@ -104,3 +117,35 @@ def _draw_labels(
         return
     image = image_over(np.ascontiguousarray(patch.pixels), QImage.Format.Format_ARGB32_Premultiplied)
     painter.drawImage(QPointF(patch.x, patch.y), image)
+
+
+def _draw_lines(painter: QPainter, lines: tuple[Line, ...], placement: Placement, ratio: float) -> None:
+    """Draw contours point by point; the dashes tell them from segments of our models."""
+    painter.save()
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    for line in lines:
+        pen = QPen(QColor(*line.color), _LINE_PX * ratio)
+        pen.setDashPattern(_DASHES)
+        painter.setPen(pen)
+        points = [QPointF(*placement.to_viewport(float(c), float(r))) for c, r in line.points]
+        if len(line.points) == 1:
+            painter.drawEllipse(points[0], 3 * ratio, 3 * ratio)
+        elif line.closed:
+            painter.drawPolygon(QPolygonF(points))
+        else:
+            painter.drawPolyline(QPolygonF(points))
+    painter.restore()
+
+
+def _draw_gaps(painter: QPainter, gaps: tuple[Gap, ...], placement: Placement) -> None:
+    """Hatch what was never acquired: it must not be taken for air."""
+    for gap in gaps:
+        area = QRectF(
+            placement.left + gap.column * placement.dx,
+            placement.top + gap.row * placement.dy,
+            gap.columns * placement.dx,
+            gap.rows * placement.dy,
+        )
+        painter.fillRect(area, QColor(0, 0, 0))
+        painter.fillRect(area, QBrush(QColor(255, 255, 255, _GAP_ALPHA), Qt.BrushStyle.BDiagPattern))

@@ -83,7 +83,10 @@ class Gestures:
         return menu
 
     def wheel(self, event: QWheelEvent, size: tuple[int, int]) -> None:
-        """The wheel turned: one picture per notch, Shift ten, Ctrl zooms. No momentum, no skipped notch."""
+        """The wheel turned: one picture per notch, Shift ten, Alt one time point, Ctrl zooms.
+
+        No momentum, no skipped notch.
+        """
         delta = event.angleDelta().y() or event.angleDelta().x()
         modifiers = event.modifiers()
         self._presenter.activate(self._slot)
@@ -96,6 +99,8 @@ class Gestures:
         self._notches += delta / WHEEL_NOTCH
         whole = int(self._notches)
         self._notches -= whole
-        if whole:
+        if whole and modifiers & Qt.KeyboardModifier.AltModifier:
+            self._presenter.time_step(-whole)
+        elif whole:
             steps = FAST_STEPS if modifiers & Qt.KeyboardModifier.ShiftModifier else 1
             self._presenter.scroll(-whole * steps, self._slot)

@@ -56,14 +56,21 @@ def _add_presets(menu: QMenu, presenter: ReadingPresenter) -> None:
     for preset in presenter.presets:
         action = menu.addAction(f"{preset.name}\t{preset.key}")
         action.triggered.connect(lambda _=False, key=preset.key: presenter.preset(key))
+    for number, window in enumerate(presenter.file_windows(), 1):
+        action = menu.addAction(f"Of the file: {window.name or f'window {number}'}")
+        action.triggered.connect(lambda _=False, chosen=window: presenter.set_window(chosen))
     menu.addAction("Automatic window\t0").triggered.connect(lambda _=False: presenter.preset(0))
 
 
 def _add_layouts(menu: QMenu, presenter: ReadingPresenter) -> None:
     group = QActionGroup(menu)
+    reason = presenter.single_plane_reason()
+    if reason:
+        menu.addAction(reason).setEnabled(False)
     for layout, text in _LAYOUTS:
         action = QAction(text, menu, checkable=True)
         action.setChecked(presenter.intent.layout is layout)
+        action.setEnabled(not reason or layout is Layout.STACK)
         action.triggered.connect(lambda _=False, name=layout.value: presenter.set_layout(name))
         group.addAction(action)
         menu.addAction(action)

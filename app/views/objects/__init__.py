@@ -1,0 +1,1 @@
+"""Objects that others made: their list, and panes to read them."""
