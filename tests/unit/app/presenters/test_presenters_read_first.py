@@ -56,7 +56,7 @@ class Desk:
         return [call.args[0] for call in calls if call.args[0] is not None]
 
     def noted(self) -> list[str]:
-        return [call[0] for call in self.engine.calls if call[0].startswith("note_")]
+        return [call[0] for call in self.engine.calls if call[0].startswith(("note_first", "note_reveal"))]
 
 
 @pytest.fixture
