@@ -37,12 +37,15 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """The state that a series shall have; ``replaces`` when a former state is in the library."""
+    """The state that a series shall have; ``replaces`` when a former state is in the library.
+
+    ``new`` are the SOP Instance UIDs that it gains.
+    """
 
     series_uid: str
     parts: tuple[ScannedSeries, ...]
     replaces: bool
-    new: int
+    new: tuple[str, ...]
 
     @property
     def study_uid(self) -> str:

@@ -90,15 +90,19 @@ def _copied(folder: Path, ref: InstanceRef, only_below: Path | None, sealed: boo
     if not ref.file.exists() and only_below is None:
         return ref
     target = folder / copied_name(ref.sop_instance_uid, _suffix(ref))
+    return replace(ref, file=target, sha256=copy_file(ref.file, target, sealed=sealed))
+
+
+def copy_file(source: Path, target: Path, *, sealed: bool) -> str:
+    """Copy a file into the library, encrypted or plain; returns its sha256 and raises as ``take_copies``."""
     try:
-        digest = seal_file(ref.file, target) if sealed else _copy_plainly(ref.file, target)
+        return seal_file(source, target) if sealed else _copy_plainly(source, target)
     except OSError as error:
         raise EnvironmentFault(
             "import.copy_failed",
             f"A file can't be copied into the library ({error.strerror or type(error).__name__}).",
             "Free space on the disk of the data folder, or import with --link.",
         ) from error
-    return replace(ref, file=target, sha256=digest)
 
 
 def _copy_plainly(source: Path, target: Path) -> str:

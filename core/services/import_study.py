@@ -1,64 +1,46 @@
 """Brings studies into the library, linked or copied.
 
-Files are scanned, then taken in batches of whole series; each batch is one transaction with one audit record per study.
-A second run finds what the first one finished and does the rest, so an interrupted import is completed by repeating
-it. A file whose UID is known with other content is a conflict: it is reported and nothing is overwritten.
+Series enter the library while the walk still goes on: the first one within a second, others when they seem
+complete, in transactions of some hundred instances with one audit record per study. A second run finds what the first
+one finished and does the rest, so an interrupted import is completed by repeating it. A file whose UID is known with
+other content is a conflict: both files stay, and a person decides. Damaged files are set aside with the reason.
 
-Copies lie in the library's folder under names made from their UID. They are not encrypted and hold the patient's
-identity in clear as their sources do, which is why linking is the default.
+Copies lie in the library's folder under names made from their UID, encrypted unless the settings say otherwise.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from core.config.atomic import sweep_parts
 from core.config.temp import work_folder
-from core.domain.audit import AuditCode
+from core.dicom.files import Mark
+from core.dicom.header import Header
+from core.dicom.scan import DamagedFile, HeaderScan, without_repeats
+from core.dicom.series import build_series
 from core.domain.errors import InputError
 from core.domain.progress import CancelToken, Progress, no_progress
-from core.domain.study import (
-    ImportReport,
-    InstanceRef,
-    ScannedSeries,
-    SeriesSummary,
-    SkippedFile,
-)
-from core.library.files import StoredFile
-from core.library.unit_of_work import UnitOfWork
-from core.services import list_studies
+from core.domain.study import ImportReport, ScannedSeries, SeriesKind, SkippedFile
+from core.formats.scan import scan_files
+from core.services import thumbnails
 from core.services.engine import Engine
-from core.services.import_batches import (
-    Group,
-    Plan,
-    batches,
-    grouped,
-    present,
-    stamp_of,
-    study_of,
-    verdicts_on,
-    with_digests,
-)
-from core.services.import_files import Known, take_copies
-from core.services.scan_sources import scan_sources
+from core.services.import_batches import batches, grouped
+from core.services.import_contents import note_digests
+from core.services.import_piles import Pile, SeriesPiles, replace_headers
+from core.services.import_writer import ImportWriter, OnSeries, Rival, Tally
+from core.services.removable import medium_of
 
 Mode = Literal["link", "copy"]
-OnSeries = Callable[[SeriesSummary], None]
-_SCANNING_SHARE = 0.6
-_CONFLICT = "The library has another file with the same SOP Instance UID but other content; it was kept."
-
-
-@dataclass
-class _Tally:
-    already_present: int = 0
-    added: int = 0
-    series: int = 0
-    skipped: list[SkippedFile] = field(default_factory=list)
-    studies: dict[str, None] = field(default_factory=dict)
+FIRST_WRITE_S = 0.4
+WRITE_EVERY_S = 1.0
+_GROWING_FACTOR = 4.0
+_LOOK_EVERY = 32
+_WALK_SHARE = 0.8
+_FOREIGN = "dicom.foreign_preamble"
+_FOREIGN_MESSAGE = "The file begins like a program (an executable's signature stands before its DICOM part)."
 
 
 def import_paths(
@@ -70,6 +52,8 @@ def import_paths(
     cancel: CancelToken | None = None,
     on_series: OnSeries | None = None,
     password: str | None = None,
+    accept_foreign: bool = False,
+    children: int | None = None,
 ) -> ImportReport:
     """Import files, folders, DICOMDIRs, ZIP archives, NIfTI files and pictures.
 
@@ -79,7 +63,13 @@ def import_paths(
         ``"link"`` leaves the files where they are; ``"copy"`` copies them. What comes out of an archive is
         always copied.
     on_series : callable or None
-        Called in the calling thread with each series as soon as it is in the library.
+        Called in the calling thread with each series as soon as it is in the library, again when it has grown.
+    password : str or None
+        Of encrypted ZIP archives.
+    accept_foreign : bool
+        Import files that begin like a program instead of setting them aside.
+    children : int or None
+        Scanner processes; None lets the computer decide.
 
     Returns
     -------
@@ -101,182 +91,154 @@ def import_paths(
     chosen = [Path(p).expanduser().absolute() for p in paths]
     if any(not p.exists() for p in chosen):
         raise InputError("import.not_found", "A path to import isn't there.", "Check the paths.")
-    tally = _Tally()
+    tally = Tally()
+    copies = mode == "copy"
     with work_folder(engine.paths.temp, "import") as work_dir:
-        if mode == "copy":
+        if copies:
             sweep_parts(engine.paths.instances)
-        scanned = scan_sources(chosen, work_dir, progress=_scanning(progress), cancel=cancel)
-        tally.skipped += scanned.skipped
-        run = _Import(engine, work_dir, mode == "copy", tally, on_series)
-        groups = grouped(scanned.series)
-        total, done = sum(len(g.instances) for g in groups) or 1, 0
-        for batch in batches(groups):
-            if cancel is not None:
-                cancel.raise_if_cancelled()
-            run.take(batch)
-            done += sum(len(g.instances) for g in batch)
-            progress("Importing", _SCANNING_SHARE + (1 - _SCANNING_SHARE) * done / total)
-    entries = {study.study_uid: study for study in list_studies.list_studies(engine)}
-    studies = tuple(entries[uid] for uid in tally.studies if uid in entries)
-    counts = {"instances": tally.added, "series": tally.series}
-    return ImportReport(
-        studies, tally.already_present, tuple(tally.skipped), time.monotonic() - started, counts
-    )
+        scan = HeaderScan(chosen, cancel=cancel, work_dir=work_dir, password=password, children=children)
+        lasting = not copies and all(medium_of(path) != "removable" for path in chosen)
+        writer = ImportWriter(
+            engine, work_dir, tally, copies=copies, keeps_damaged=not lasting, on_series=on_series
+        )
+        run = _Run(engine, scan, writer, tally, progress, cancel, accept_foreign=accept_foreign)
+        run.walk()
+        run.other_formats()
+        run.finish()
+    note_digests(engine, tally.unhashed, _share_of(progress, _WALK_SHARE, 1.0), cancel)
+    progress("Importing", 1.0)
+    with engine.unit_of_work(writes=False) as uow:
+        studies = tuple(uow.studies.summaries(list(tally.studies)))
+    counts = {"instances": len(tally.added), "series": sum(tally.parts.values())}
+    return ImportReport(studies, len(tally.present), tuple(tally.skipped), time.monotonic() - started, counts)
 
 
-def _scanning(progress: Progress) -> Progress:
-    """Return what a scan reports to; it counts anew for each path and each format, the reader sees one advance."""
-    furthest = 0.0
+def _share_of(progress: Progress, low: float, high: float) -> Progress:
+    """Return what a phase reports to, whose own nought and one are ``low`` and ``high`` of the whole."""
 
     def report(phase: str, fraction: float) -> None:
-        nonlocal furthest
-        furthest = max(furthest, fraction * _SCANNING_SHARE)
-        progress(phase, furthest)
+        progress(phase, low + (high - low) * fraction)
 
     return report
 
 
-class _Import:
-    """Takes batches into the library."""
+class _Run:
+    """One import: takes headers from the scan and hands series to the writer when they are due."""
 
     def __init__(
-        self, engine: Engine, work_dir: Path, copies: bool, tally: _Tally, on_series: OnSeries | None
+        self,
+        engine: Engine,
+        scan: HeaderScan,
+        writer: ImportWriter,
+        tally: Tally,
+        progress: Progress,
+        cancel: CancelToken | None,
+        *,
+        accept_foreign: bool,
     ) -> None:
         self._engine = engine
-        self._work_dir = work_dir
-        self._copies = copies
+        self._scan = scan
+        self._writer = writer
         self._tally = tally
-        self._on_series = on_series
+        self._progress = _share_of(progress, 0.0, _WALK_SHARE)
+        self._cancel = cancel
+        self._accept_foreign = accept_foreign
+        self._piles = SeriesPiles()
+        self._repeated: dict[str, SkippedFile] = {}
+        self._damaged_noted = 0
+        self._pictured: set[str] = set()
+        begin = time.monotonic()
+        self._next_write = begin + FIRST_WRITE_S
+        self._next_growing = begin + FIRST_WRITE_S
+        self._begin = begin
+        self._wrote_any = False
 
-    def take(self, batch: Sequence[Group]) -> None:
-        """Bring a batch in: look what is known, complete and copy, then write in one transaction."""
-        while True:
-            known, stored_series = self._known(batch)
-            verdicts = verdicts_on(batch, known)
-            plans = [
-                plan
-                for group in batch
-                if (plan := self._plan(group, known, verdicts, group.series_uid in stored_series))
-            ]
-            if self._write(batch, known, stored_series, plans):
-                break
-            # Another process imported some of these files meanwhile: look again.
-        self._tell(batch, plans, verdicts)
+    def walk(self) -> None:
+        """Read all headers; write what is due meanwhile, and the rest at the end."""
+        for number, found in enumerate(self._scan):
+            if isinstance(found, Header):
+                if self._accept_foreign or not self._is_foreign(found):
+                    self._piles.add(found)
+            elif isinstance(found, Mark) and found.what is not None:
+                self._piles.leave(found.what)
+            if number % _LOOK_EVERY == 0:
+                self._look()
+        self._write(self._piles.growing())
 
-    def _tell(self, batch: Sequence[Group], plans: Sequence[Plan], verdicts: dict[str, Known]) -> None:
-        tally = self._tally
-        tally.studies.update(dict.fromkeys(group.study_uid for group in batch))
-        tally.added += sum(plan.new for plan in plans)
-        tally.series += sum(len(plan.parts) for plan in plans)
-        for ref in (ref for group in batch for ref in group.instances):
-            verdict = verdicts.get(ref.sop_instance_uid)
-            if verdict is Known.CONFLICT:
-                tally.skipped.append(SkippedFile(str(ref.file), "import.conflict", _CONFLICT))
-            elif verdict is not None:
-                tally.already_present += 1
-        if self._on_series is not None:
-            for part in (part for plan in plans for part in plan.parts):
-                self._on_series(part.summary)
+    def _look(self) -> None:
+        self._progress("Importing", self._scan.share)
+        now = time.monotonic()
+        if now >= self._next_growing:
+            # Series that are still growing are shown too; ever more seldom, so that the work stays linear.
+            due = self._piles.settled() or self._piles.largest()
+            self._write(self._piles.growing() if self._wrote_any else due)
+            self._next_growing = self._begin + (time.monotonic() - self._begin) * _GROWING_FACTOR
+            return
+        settled = self._piles.settled() if now >= self._next_write else []
+        if settled:
+            self._write(settled)
 
-    def _known(self, batch: Sequence[Group]) -> tuple[dict[str, StoredFile], set[str]]:
-        """Return what the library has of the batch: files by UID, and Series Instance UIDs."""
-        with self._engine.unit_of_work(writes=False) as uow:
-            return present(uow, batch)
-
-    def _plan(
-        self, group: Group, known: dict[str, StoredFile], verdicts: dict[str, Known], is_stored: bool
-    ) -> Plan | None:
-        """Return what to write for a series; None when all of it is there."""
-        fresh = [ref for ref in group.instances if ref.sop_instance_uid not in known]
-        moved = [
-            ref
-            for ref in group.instances
-            if verdicts.get(ref.sop_instance_uid) is Known.MOVED
-            and known[ref.sop_instance_uid].series_uid == group.series_uid
-        ]
-        if not fresh and not moved:
-            return None
-        stored: dict[str, StoredFile] = {}
-        if is_stored:
-            with self._engine.unit_of_work(writes=False) as uow:
-                stored = uow.instances.of_series_uid(group.series_uid)
-        parts = group.parts
-        if stored or len(fresh) < len(group.instances):
-            parts = self._completed(group.series_uid, stored, [*fresh, *moved])
-        only_below = None if self._copies else self._work_dir
-        parts = tuple(
-            take_copies(
-                self._engine.paths.instances,
-                part,
-                only_below=only_below,
-                sealed=self._engine.settings.encrypt_copies,
+    def _write(self, piles: list[Pile]) -> None:
+        """Write series into the library; what was damaged so far is noted first."""
+        self._note_damaged()
+        if piles:
+            headers = [header for pile in piles for header in pile.headers]
+            kept, rivals = without_repeats(headers, self._tally.skipped)
+            if len(kept) < len(headers):
+                replace_headers(piles, kept)
+            series, repeated = build_series(kept)
+            self._repeated.update({one.file: one for one in repeated})
+            self._take([self._scan.with_shortfall(one) for one in series])
+            self._writer.note_rivals(
+                [Rival(r.other.sop_instance_uid, r.kept.study_uid, r.other.file) for r in rivals]
             )
-            for part in parts
-        )
-        return Plan(group.series_uid, parts, bool(stored), len(fresh)) if parts else None
+            self._piles.wrote([pile for pile in piles if pile.headers])
+            self._wrote_any = True
+        self._next_write = time.monotonic() + WRITE_EVERY_S
 
-    def _completed(
-        self, series_uid: str, stored: dict[str, StoredFile], new: Sequence[InstanceRef]
-    ) -> tuple[ScannedSeries, ...]:
-        """Scan again what the library has of a series together with what is new or moved of it."""
-        replaced = {ref.sop_instance_uid for ref in new}
-        kept = [file.instance for uid, file in stored.items() if uid not in replaced]
-        files = [ref.file for ref in (*kept, *new) if ref.file.exists()]
-        found = scan_sources(files, self._work_dir)
-        parts = tuple(s for s in found.series if s.summary.series_uid == series_uid)
-        if not parts:
-            return parts
-        seen = {ref.sop_instance_uid for part in parts for ref in part.instances}
-        digests = {ref.sop_instance_uid: ref.sha256 for ref in kept}
-        parts = tuple(with_digests(part, digests) for part in parts)
-        # Files of the series that are out of reach (a medium not inserted) stay in the index.
-        lost = tuple(ref for ref in kept if ref.sop_instance_uid not in seen)
-        return (replace(parts[0], instances=parts[0].instances + lost), *parts[1:])
+    def _take(self, series: Sequence[ScannedSeries]) -> None:
+        for batch in batches(grouped(series)):
+            if self._cancel is not None:
+                self._cancel.raise_if_cancelled()
+            written = self._writer.take(batch)
+            self._picture(written)
+            self._progress("Importing", self._scan.share)
 
-    def _write(
-        self,
-        batch: Sequence[Group],
-        known: dict[str, StoredFile],
-        stored_series: set[str],
-        plans: Sequence[Plan],
-    ) -> bool:
-        """Write the plans in one transaction; False when the library changed since ``known`` was read."""
-        if not plans:
-            return True
-        with self._engine.unit_of_work() as uow:
-            known_now, series_now = present(uow, batch)
-            if known_now.keys() != known.keys() or series_now != stored_series:
-                return False
-            for plan in plans:
-                self._write_series(uow, plan)
-            for study_uid in dict.fromkeys(plan.study_uid for plan in plans):
-                self._record(study_uid, [p for p in plans if p.study_uid == study_uid])
+    def _picture(self, written: Sequence[ScannedSeries]) -> None:
+        """Make the thumbnail of each study's first series, which is what a person sees first."""
+        for one in written:
+            summary = one.summary
+            if summary.study_uid in self._pictured or summary.kind is SeriesKind.OTHER:
+                continue
+            self._pictured.add(summary.study_uid)
+            thumbnails.thumbnail(self._engine, summary, one.instances)
+
+    def other_formats(self) -> None:
+        """Take NIfTI volumes and pictures among the files that aren't DICOM."""
+        unread = self._scan.unread
+        if not unread:
+            return
+        other = scan_files(unread, cancel=self._cancel)
+        # A file that another reader looked at is spoken of by that reader alone.
+        self._scan.skipped[:] = [s for s in self._scan.skipped if s.file not in unread]
+        self._scan.skipped.extend(other.skipped)
+        self._take(other.series)
+
+    def finish(self) -> None:
+        """Bring all skipped files into the tally, and forget the quarantine of files that were taken now."""
+        self._note_damaged()
+        self._tally.skipped[:0] = self._scan.skipped
+        self._tally.skipped.extend(self._repeated.values())
+
+    def _note_damaged(self) -> None:
+        fresh = self._scan.damaged[self._damaged_noted :]
+        self._damaged_noted += len(fresh)
+        self._writer.note_damaged(fresh)
+
+    def _is_foreign(self, header: Header) -> bool:
+        if not any(issue.code == _FOREIGN for issue in header.issues):
+            return False
+        file = header.file
+        self._scan.damaged.append(DamagedFile(str(file), file, _FOREIGN, _FOREIGN_MESSAGE))
+        self._scan.skipped.append(SkippedFile(str(file), _FOREIGN, _FOREIGN_MESSAGE))
         return True
-
-    def _write_series(self, uow: UnitOfWork, plan: Plan) -> None:
-        first = plan.parts[0]
-        study_uid = first.summary.study_uid
-        if uow.studies.exists(study_uid):
-            uow.studies.touch(study_uid)
-        else:
-            uow.studies.add(study_of(self._engine, first), first.identity)
-        if plan.replaces:
-            uow.series.remove_series_uid(plan.series_uid)
-        for part in plan.parts:
-            uow.series.put(part.summary, part.source_format)
-            uow.instances.put(part.summary.key, [(ref, stamp_of(ref.file)) for ref in part.instances])
-
-    def _record(self, study_uid: str, plans: Sequence[Plan]) -> None:
-        added = sum(plan.new for plan in plans)
-        self._engine.record(
-            AuditCode.IMPORT,
-            action="C",
-            object_kind="study",
-            object_ref=study_uid,
-            n_objects=added,
-            detail={
-                "mode": "copy" if self._copies else "link",
-                "instances": added,
-                "series": sum(len(plan.parts) for plan in plans),
-            },
-        )

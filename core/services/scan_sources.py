@@ -17,12 +17,14 @@ def scan_sources(
     *,
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
+    children: int | None = None,
 ) -> ScanResult:
     """Find DICOM series, then NIfTI files and pictures among what isn't DICOM.
 
     ``work_dir`` receives what archives hold; it belongs to the caller. Raises Cancelled when ``cancel`` is set.
+    ``children`` is how many scanner processes help; see ``core.dicom.parallel_scan``.
     """
-    dicom = scan_paths(paths, progress=progress, cancel=cancel, work_dir=work_dir)
+    dicom = scan_paths(paths, progress=progress, cancel=cancel, work_dir=work_dir, children=children)
     if not dicom.unread:
         return dicom
     other = scan_files(dicom.unread, progress=progress, cancel=cancel)

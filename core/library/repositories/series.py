@@ -180,6 +180,16 @@ class InstanceRepository:
             ],
         )
 
+    def note_digests(self, digests: Sequence[tuple[str, str, FileStamp]]) -> None:
+        """Write the sha256 of files that still have the stamp they were imported with: (UID, sha256, stamp)."""
+        connection = self._session.connection()
+        mark = "%s" if connection.dialect.name == "postgresql" else "?"
+        connection.exec_driver_sql(
+            f"UPDATE instance SET sha256 = {mark} "
+            f"WHERE sop_instance_uid = {mark} AND size = {mark} AND mtime_ns = {mark}",
+            [(sha256, uid, stamp.size, stamp.mtime_ns) for uid, sha256, stamp in digests],
+        )
+
     def replace_file(self, sop_instance_uid: str, file: Path, stamp: FileStamp, sha256: str) -> bool:
         """Let an instance be another file from now on; False when there is no such instance."""
         outcome: Any = self._session.connection().execute(

@@ -11,7 +11,7 @@ import pytest
 from core.domain.errors import InputError
 from core.domain.progress import Cancelled, CancelToken
 from core.domain.study import ImportReport
-from core.services import import_batches, import_study, list_studies, thumbnails, verify_audit
+from core.services import import_batches, import_writer, list_studies, thumbnails, verify_audit
 from core.services.engine import Engine, open_engine
 from core.services.import_study import import_paths
 from core.services.load_volume import load_volume
@@ -30,6 +30,12 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 def counts(report: ImportReport) -> tuple[int, int, int]:
     return report.counts["instances"], report.already_present, len(report.skipped)
+
+
+def forget_thumbnails(engine: Engine) -> None:
+    """Remove what the import made of each study's first series."""
+    for file in engine.paths.thumbnails.iterdir():
+        file.unlink()
 
 
 def test_a_series_is_linked_where_it_lies(engine: Engine, tmp_path: Path) -> None:
@@ -168,7 +174,7 @@ def test_two_processes_that_import_the_same_files_do_not_double_them(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_stack(tmp_path / "in", VOXELS)
-    real = import_study.verdicts_on
+    real = import_writer.verdicts_on
     raced = []
 
     def race(*args: object) -> dict:
@@ -178,7 +184,7 @@ def test_two_processes_that_import_the_same_files_do_not_double_them(
                 assert counts(import_paths(other, [tmp_path / "in"])) == (6, 0, 0)
         return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(import_study, "verdicts_on", race)
+    monkeypatch.setattr(import_writer, "verdicts_on", race)
     assert counts(import_paths(engine, [tmp_path / "in"])) == (0, 6, 0)
     assert verify_audit.verify(engine).ok
 
@@ -202,6 +208,7 @@ def test_a_thumbnail_is_made_once_and_kept_encrypted(
 def test_a_thumbnail_is_made_once_the_medium_is_back(engine: Engine, tmp_path: Path) -> None:
     write_stack(tmp_path / "in", VOXELS)
     key = import_paths(engine, [tmp_path / "in"]).studies[0].series[0].key
+    forget_thumbnails(engine)
     shutil.move(tmp_path / "in", tmp_path / "away")
     assert list_studies.thumbnail(engine, key) is None
     shutil.move(tmp_path / "away", tmp_path / "in")
@@ -213,6 +220,7 @@ def test_a_series_that_cannot_be_decoded_is_not_tried_again(
 ) -> None:
     write_stack(tmp_path / "in", VOXELS)
     key = import_paths(engine, [tmp_path / "in"]).studies[0].series[0].key
+    forget_thumbnails(engine)
     tried = []
 
     def fail(*_: object) -> None:
