@@ -28,6 +28,7 @@ _QUIET_BADGES = {"geometry.frame_of_reference_varies": "frame UIDs vary"}
 # Found with voxels that were not put onto a regular grid: cuts across the slices would show wrong lengths.
 _UNEVEN = {"geometry.gap", "geometry.irregular_spacing"}
 _NOT_ONE_STACK = {"geometry.misaligned", "geometry.mixed_frame_of_reference"}
+_PET_UNITS = {"BQML": " Bq/ml", "CNTS": " counts"}
 _RESAMPLED = {"geometry.resampled", "geometry.shear_corrected", "geometry.regridded"}
 _ISSUE_BADGES = {
     "dicom.incomplete_series": "incomplete",
@@ -163,12 +164,15 @@ def value_text(volume: Volume, value: float | np.ndarray) -> str:
     if not np.isfinite(number):
         return "no value"
     text = f"{number:.0f}" if number == int(number) else f"{number:.4g}"
-    if volume.suvbw_factor is not None and volume.units != "SUVbw":
-        text = f"{number:.0f} Bq/ml  SUVbw {number * volume.suvbw_factor:.2f}"
-    elif volume.units == "SUVbw":
-        text = f"SUVbw {number:.2f}"
-    unit = {"HU": " HU"}.get(volume.units, "")
-    return text.replace("-", "−") + unit
+    stated = volume.extra.get("pet_units", "").upper()
+    unit = {"HU": " HU", "Bq/ml": " Bq/ml"}.get(volume.units, _PET_UNITS.get(stated, ""))
+    if unit == " Bq/ml":
+        text = f"{number:.0f}"
+    if volume.units == "SUVbw" or (stated == "GML" and volume.suvbw_factor is not None):
+        text, unit = f"SUVbw {number:.2f}", ""
+    elif volume.suvbw_factor is not None:
+        unit += f"  SUVbw {number * volume.suvbw_factor:.2f}"
+    return f"{text}{unit}".replace("-", "−")
 
 
 def slice_kind(volume: Volume, k: int) -> str:

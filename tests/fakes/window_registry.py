@@ -5,6 +5,8 @@ from __future__ import annotations
 from unittest.mock import MagicMock
 
 from app.actions.action import ActionRegistry
+from app.actions.browser_actions import add_browser_actions
+from app.actions.picture_actions import add_object_actions, add_time_actions
 from app.actions.window_actions import (
     WINDOW_ACTIONS,
     add_model_actions,
@@ -20,4 +22,7 @@ def full_registry() -> ActionRegistry:
     subjects = MagicMock()
     add_reading_actions(registry, subjects)
     add_model_actions(registry, subjects)
+    add_browser_actions(registry, subjects)
+    add_time_actions(registry, subjects.playback)
+    add_object_actions(registry, subjects.derived, subjects.reading)
     return registry
