@@ -6,6 +6,7 @@ end of the file and never nests deeper than ``MAX_DEPTH``. Source: DICOM PS3.5 s
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -40,6 +41,14 @@ _COMMON_CHARACTER_SETS = {
     "ISO_IR 100": "latin_1",
     "ISO_IR 192": "utf_8",
 }
+DEFAULT_ENCODINGS = ("iso8859",)
+_MISSPELT = (
+    (re.compile(r"ISO[ _.-]?IR[ _.-]?(\d+)"), "ISO_IR"),
+    (re.compile(r"ISO[ _.-]?2022[ _.-]?IR[ _.-]?(\d+)"), "ISO 2022 IR"),
+)
+_ALONE = frozenset({"ISO_IR 192", "GB18030", "GBK"})
+"""Character sets without code extensions. Source: DICOM PS3.3 C.12.1.1.2, table C.12-5."""
+_ESCAPES = re.compile("\x1b(?:[$]?[()-][A-Z]|[$][A-Z])")
 _DELIMITER_BYTES = b"\\\r\n\t\x0c^="
 _NUMERIC = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 
@@ -73,7 +82,7 @@ class Elements:
 
     little_endian: bool = True
     raw: dict[int, RawElement] = field(default_factory=dict)
-    encodings: tuple[str, ...] = ("iso8859",)
+    encodings: tuple[str, ...] = DEFAULT_ENCODINGS
 
     def __contains__(self, tag: int) -> bool:
         """Whether the element stands in the data set."""
@@ -160,7 +169,14 @@ class ElementReader:
         self.pixels: PixelLocation | None = None
         self.end = 0
 
-    def read(self, position: int, end: int, wanted: Collection[int] | None, depth: int = 0) -> Elements:
+    def read(
+        self,
+        position: int,
+        end: int,
+        wanted: Collection[int] | None,
+        depth: int = 0,
+        encodings: tuple[str, ...] = DEFAULT_ENCODINGS,
+    ) -> Elements:
         """Read elements from ``position`` up to ``end``, a delimiter or the pixels.
 
         Parameters
@@ -169,6 +185,8 @@ class ElementReader:
             Tags whose values are kept; None keeps all. Items of a wanted sequence are kept whole.
         depth : int
             Nesting of the item, 0 for the data set.
+        encodings : tuple of str
+            Of the data set around the item, which hold until the item names others. Source: DICOM PS3.3 C.12.1.1.2.
 
         Returns
         -------
@@ -182,7 +200,7 @@ class ElementReader:
         """
         if depth > MAX_DEPTH:
             raise malformed(f"Sequences are nested deeper than {MAX_DEPTH} levels.", "dicom.nested_too_deep")
-        out = Elements(self._little)
+        out = Elements(self._little, encodings=encodings)
         raw = out.raw
         source = self._source
         while position < end:
@@ -197,7 +215,7 @@ class ElementReader:
             keep = wanted is None or tag in wanted
             if length == UNDEFINED or (keep and (vr == "SQ" or (not vr and _implicit_vr(tag) == "SQ"))):
                 _check_length(tag, length, start, end)
-                items = self._items(tag, vr, start, length, keep, depth)
+                items = self._items(tag, vr, start, length, keep, depth, out.encodings)
                 if keep:
                     raw[tag] = RawElement("SQ", b"", items)
                 position = self.end
@@ -251,7 +269,14 @@ class ElementReader:
         return tag, letters.decode("ascii"), self._long(self._source.window, offset + 8)[0], position + 12
 
     def _items(
-        self, tag: int, vr: str, start: int, length: int, keep: bool, depth: int
+        self,
+        tag: int,
+        vr: str,
+        start: int,
+        length: int,
+        keep: bool,
+        depth: int,
+        encodings: tuple[str, ...] = DEFAULT_ENCODINGS,
     ) -> tuple[Elements, ...]:
         """Read the items of a sequence; an undefined-length UN holds implicit VR (PS3.5 6.2.2 note 2)."""
         reader: ElementReader = self
@@ -281,7 +306,7 @@ class ElementReader:
                 raise malformed(f"Sequence {tag_name(tag)} has more than {MAX_ITEMS} items.")
             if keep or item_length == UNDEFINED:
                 stop = last if item_length == UNDEFINED else body + item_length
-                elements = reader.read(body, stop, None if keep else (), depth + 1)
+                elements = reader.read(body, stop, None if keep else (), depth + 1, encodings)
                 position = reader.end
                 if keep:
                     kept.append(elements)
@@ -314,15 +339,42 @@ def _python_encodings(names: tuple[str, ...]) -> tuple[str, ...]:
             return (known,)
     from pydicom.charset import convert_encodings
 
+    terms = [_term(name) for name in names]
+    usable = [term or "ISO_IR 6" for n, term in enumerate(terms) if term is not None or n == 0]
+    usable = usable[:1] if usable[0] in _ALONE else [term for term in usable if term not in _ALONE]
     try:
-        return tuple(convert_encodings([name or "ISO_IR 6" for name in names]))
+        return tuple(convert_encodings(usable))
     except (LookupError, ValueError):
-        return ("iso8859",)
+        return DEFAULT_ENCODINGS
+
+
+@lru_cache(maxsize=256)
+def _term(name: str) -> str | None:
+    """Return the defined term for a character set's name, misspelt ones mended; None for an unknown one.
+
+    Only the standard's terms count: Python knows encodings of other names that no DICOM file may choose.
+    """
+    from pydicom.charset import python_encoding
+
+    for pattern, prefix in _MISSPELT:
+        match = pattern.fullmatch(name.upper())
+        if match:
+            name = f"{prefix} {match[1]}"
+    return name if name in python_encoding else None
+
+
+def unknown_character_sets(elements: Elements) -> tuple[str, ...]:
+    """Return the names in Specific Character Set that the standard doesn't know."""
+    names = elements.texts(CHARACTER_SET)
+    if len(names) <= 1 and "".join(names) in _COMMON_CHARACTER_SETS:
+        return ()
+    return tuple(name for name in names if _term(name) is None)
 
 
 def _decoded(value: bytes, encodings: tuple[str, ...]) -> str:
-    if len(encodings) == 1 and b"\x1b" not in value:
+    if b"\x1b" not in value:
         return value.decode(encodings[0])
     from pydicom.charset import decode_bytes
 
-    return str(decode_bytes(value, list(encodings), set(_DELIMITER_BYTES)))
+    # pydicom leaves the escape sequence of ISO 2022 IR 58 in the text
+    return _ESCAPES.sub("", str(decode_bytes(value, list(encodings), set(_DELIMITER_BYTES))))

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
+from core.dicom.elements import unknown_character_sets
 from core.dicom.faults import malformed
 from core.dicom.header import HEADER_TAGS, Header, describe
 from core.dicom.identifiers import complete_uids
@@ -105,6 +106,14 @@ def checked(parsed: ParsedFile) -> Header:
     if parsed.vr_mismatch:
         issues.append(
             SeriesIssue("dicom.vr_mismatch", "The file is not written in the transfer syntax that it states.")
+        )
+    if unknown_character_sets(parsed.elements):
+        issues.append(
+            SeriesIssue(
+                "dicom.unknown_character_set",
+                "Specific Character Set (0008,0005) names a character set that DICOM doesn't know; names and "
+                "descriptions may show wrong letters.",
+            )
         )
     header = describe(parsed)
     if not header.rescale_sound:
