@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from core.domain.errors import EnvironmentFault, InputError
 from core.domain.geometry import VolumeGeometry
 from core.domain.volume import SeriesIssue, Volume
 from core.formats.nifti import content_uid
+from core.formats.voxels import require_memory
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 MAX_PIXELS = 200_000_000
 MAX_PAGES = 4096
+MIN_STACK = 3
+_NUMBERED = re.compile(r"^(.*?)(\d{1,9})$", re.DOTALL)
 UNCALIBRATED = SeriesIssue(
     "geometry.uncalibrated",
     "The picture states no size in millimetres and no position; sizes are in pixels.",
@@ -127,6 +131,56 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             raise _damaged(error) from error
         with picture:
             yield picture
+
+
+def read_pictures(paths: Sequence[Path]) -> Volume:
+    """Read numbered pictures of one size as the slices of a stack; see ``read_image``."""
+    first = read_picture_header(paths[0])
+    require_memory(2 * first.rows * first.columns * (3 if first.colour else 4) * len(paths))
+    volumes = [read_image(path) for path in paths]
+    if len({(v.voxels.shape[1:], v.voxels.dtype.kind) for v in volumes}) > 1:
+        raise InputError(
+            "image.mixed_sizes", "The pictures of the stack differ in size.", "Import them apart."
+        )
+    voxels = np.ascontiguousarray(np.concatenate([v.voxels for v in volumes]))
+    header = PictureHeader(len(voxels), voxels.shape[1], voxels.shape[2], voxels.ndim == 4)
+    return replace(volumes[0], geometry=header.geometry, voxels=voxels)
+
+
+@dataclass(frozen=True)
+class NumberedPicture:
+    """A picture whose name ends in a number: what stands before and behind it, and its size."""
+
+    path: Path
+    stem: str
+    number: int
+    suffix: str
+    header: PictureHeader
+
+    @classmethod
+    def of(cls, path: Path, header: PictureHeader) -> NumberedPicture | None:
+        """Return it, or None for a name without a number and for several pages."""
+        match = _NUMBERED.match(path.stem)
+        if match is None or header.pages != 1:
+            return None
+        return cls(path, match[1], int(match[2]), path.suffix.lower(), header)
+
+
+def stacks_of(pictures: Sequence[NumberedPicture]) -> list[list[NumberedPicture]]:
+    """Return runs of at least ``MIN_STACK`` pictures of one folder, name and size whose numbers have no gap."""
+    series: dict[tuple[object, ...], dict[int, NumberedPicture]] = {}
+    for one in pictures:
+        series.setdefault((one.path.parent, one.stem, one.suffix, one.header), {})[one.number] = one
+    stacks: list[list[NumberedPicture]] = []
+    for numbered in series.values():
+        run: list[NumberedPicture] = []
+        for number in sorted(numbered):
+            if run and number != run[-1].number + 1:
+                stacks.append(run)
+                run = []
+            run.append(numbered[number])
+        stacks.append(run)
+    return [run for run in stacks if MIN_STACK <= len(run) <= MAX_PAGES]
 
 
 def _header(picture: Image.Image) -> PictureHeader:

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import zlib
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from core.domain.geometry import Matrix, VolumeGeometry
 from core.domain.study import SeriesKind
 from core.domain.volume import SeriesIssue, Volume
 from core.formats.modality import looks_like_hounsfield
+from core.formats.voxels import exact_voxels, require_memory
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Negates x and y; its own inverse."""
@@ -113,7 +115,8 @@ def read_nifti(path: Path, frame: int = 0) -> Volume:
         units="HU" if ct else "stored",
         description=header.description,
         issues=header.issues,
-        frame_numbers=(),
+        time_point=frame,
+        time_points=header.frames,
     )
 
 
@@ -268,10 +271,6 @@ def _header_of(image: Any) -> NiftiHeader:
         raise InputError(
             "nifti.dimensions", f"A grid of {spatial} voxels is not possible.", "Check the file."
         )
-    if frames > 1:
-        issues.append(
-            SeriesIssue("nifti.four_dimensional", f"The file holds {frames} volumes; the first is shown.")
-        )
     geometry = VolumeGeometry((spatial[2], spatial[1], spatial[0]), affine)
     return NiftiHeader(geometry, frames, rgb, tuple(issues), description)
 
@@ -324,31 +323,29 @@ def _voxels(image: Any, header: NiftiHeader, frame: int) -> NDArray:
 
 
 def _unscaled(image: Any, header: NiftiHeader, frame: int) -> tuple[NDArray, float, float]:
+    """Read one volume as stored ``(I, J, K)``; of a 4-D file only that one."""
+    # loaded on first use: most sessions read no NIfTI
+    from nibabel.fileslice import fileslice
+    from nibabel.openers import ImageOpener
+
     proxy = image.dataobj
-    raw = np.asarray(proxy.get_unscaled())
     shape = header.geometry.shape_ijk
-    raw = raw.reshape(*shape, -1, order="F")[..., frame]
+    require_memory(2 * prod(shape) * proxy.dtype.itemsize)
+    if header.frames == 1:
+        raw = np.asarray(proxy.get_unscaled()).reshape(shape, order="F")
+    else:
+        place = (slice(None),) * 3 + (frame,) + (0,) * (len(proxy.shape) - 4)
+        with ImageOpener(proxy.file_like) as stream:
+            raw = fileslice(stream, place, proxy.shape, proxy.dtype, proxy.offset, order="F")
     slope, inter = proxy.slope, proxy.inter
     return raw, 1.0 if slope is None else float(slope), 0.0 if inter is None else float(inter)
 
 
 def _scaled(raw: NDArray, slope: float, inter: float) -> NDArray:
-    """Return ``(K, J, I)`` contiguous values in the smallest of int16, uint16, int32, float32 that is exact."""
+    """Return ``(K, J, I)`` contiguous values in the smallest type that is exact."""
     values = raw.transpose(2, 1, 0)
     if values.dtype.kind == "c":
         raise InputError(
             "nifti.complex", "Complex voxels cannot be shown.", "Export magnitude and phase apart."
         )
-    if values.dtype.kind in "iub" and slope == 1 and inter == int(inter) and abs(inter) < 1 << 31:
-        low, high = int(values.min()) + int(inter), int(values.max()) + int(inter)
-        for dtype in (np.int16, np.uint16, np.int32):
-            limits = np.iinfo(dtype)
-            if limits.min <= low and high <= limits.max:
-                if inter:
-                    return np.ascontiguousarray((values.astype(np.int64) + int(inter)).astype(dtype))
-                return np.array(values, dtype=dtype, order="C")
-    scaled = values if (slope, inter) == (1.0, 0.0) else values * np.float64(slope) + np.float64(inter)
-    out = np.array(scaled, dtype=np.float32, order="C")
-    if not np.isfinite(out).all():
-        np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-    return out
+    return exact_voxels(values, slope, inter)

@@ -1,20 +1,34 @@
-"""Series from files that aren't DICOM: NIfTI volumes and pictures."""
+"""Series from files that aren't DICOM: NIfTI and NRRD volumes, pictures and stacks of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+from numpy.typing import NDArray
 
 from core.domain.errors import AppError
 from core.domain.geometry import VolumeGeometry
 from core.domain.progress import CancelToken, Progress, no_progress
 from core.domain.study import InstanceRef, ScannedSeries, ScanResult, SeriesKind, SeriesSummary, SkippedFile
 from core.domain.volume import SeriesIssue
-from core.formats.images import UNCALIBRATED, is_picture, read_picture_header
+from core.formats.images import (
+    UNCALIBRATED,
+    NumberedPicture,
+    PictureHeader,
+    is_picture,
+    read_picture_header,
+    stacks_of,
+)
 from core.formats.modality import looks_like_hounsfield
 from core.formats.nifti import content_uid, is_nifti, read_nifti, read_nifti_header
+from core.formats.nrrd import NrrdHeader, is_nrrd, read_nrrd, read_nrrd_header
+from core.formats.other_formats import named_format
 
 _GUESS_LIMIT_VOXELS = 40_000_000
+_UNKNOWN = "Neither DICOM, NIfTI, NRRD, PNG, JPEG nor TIFF."
 
 
 def scan_files(
@@ -23,7 +37,7 @@ def scan_files(
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
 ) -> ScanResult:
-    """Read the headers of NIfTI files and pictures.
+    """Read the headers of NIfTI and NRRD files and pictures.
 
     Parameters
     ----------
@@ -33,7 +47,7 @@ def scan_files(
     Returns
     -------
     ScanResult
-        One series per file; what is neither stands in ``skipped`` and ``unread``.
+        One series per file, or per stack of numbered pictures; what is none stands in ``skipped`` and ``unread``.
 
     Raises
     ------
@@ -41,91 +55,167 @@ def scan_files(
         When ``cancel`` is set.
     """
     named = dict(files) if isinstance(files, Mapping) else {str(path): Path(path) for path in files}
-    series: list[ScannedSeries] = []
-    skipped: list[SkippedFile] = []
-    unread: dict[str, Path] = {}
-    keys: set[str] = set()
+    scan = _Scan()
     for number, (shown, path) in enumerate(named.items()):
         if cancel is not None:
             cancel.raise_if_cancelled()
         progress("Reading files", number / len(named))
-        try:
-            found = _scan_file(path)
-        except AppError as error:
-            skipped.append(SkippedFile(shown, error.code, error.user_message))
-            continue
-        except OSError as error:
-            skipped.append(
-                SkippedFile(shown, "file.unreadable", f"The file cannot be read: {error.strerror}.")
-            )
-            continue
-        if found is None:
-            skipped.append(
-                SkippedFile(shown, "file.unknown_format", "Neither DICOM, NIfTI, PNG, JPEG nor TIFF.")
-            )
-            unread[shown] = path
-        elif found.summary.key in keys:
-            skipped.append(SkippedFile(shown, "file.duplicate", "The same file was found twice."))
-        else:
-            keys.add(found.summary.key)
-            series.append(found)
+        scan.take(shown, path)
+    result = scan.result()
     progress("Reading files", 1.0)
-    return ScanResult(tuple(series), tuple(skipped), unread)
+    return result
 
 
-def _scan_file(path: Path) -> ScannedSeries | None:
-    if is_nifti(path):
-        header = read_nifti_header(path)
-        modality, issues = _modality_of(path, header.geometry, header.issues)
-        return _series(path, "nifti", modality, header.geometry, header.kind, issues, header.frames)
-    if is_picture(path):
-        picture = read_picture_header(path)
-        return _series(
-            path, "image", "OT", picture.geometry, SeriesKind.IMAGE, (UNCALIBRATED,), picture.pages
-        )
-    return None
+class _Scan:
+    """Collects series; pictures wait until all are known, because several may be one stack."""
+
+    def __init__(self) -> None:
+        self._series: dict[str, ScannedSeries] = {}
+        self._skipped: list[SkippedFile] = []
+        self._unread: dict[str, Path] = {}
+        self._pictures: dict[Path, tuple[str, PictureHeader]] = {}
+        self._belonging: set[Path] = set()
+
+    def take(self, shown: str, path: Path) -> None:
+        """Look at one file."""
+        try:
+            if is_nifti(path):
+                self._add(shown, _nifti_series(path))
+            elif is_nrrd(path):
+                header = read_nrrd_header(path)
+                if header.data_file is not None:
+                    self._belonging.add(header.data_file.resolve())
+                self._add(shown, _nrrd_series(path, header))
+            elif is_picture(path):
+                self._pictures[path] = (shown, read_picture_header(path))
+            else:
+                self._refuse(shown, path)
+        except AppError as error:
+            self._skipped.append(SkippedFile(shown, error.code, error.user_message))
+        except OSError as error:
+            self._skipped.append(_unreadable(shown, error))
+
+    def _refuse(self, shown: str, path: Path) -> None:
+        words = named_format(path)
+        code = "file.unsupported_format" if words else "file.unknown_format"
+        self._skipped.append(SkippedFile(shown, code, words or _UNKNOWN))
+        self._unread[shown] = path
+
+    def _add(self, shown: str, found: ScannedSeries) -> None:
+        if found.summary.key in self._series:
+            self._skipped.append(SkippedFile(shown, "file.duplicate", "The same file was found twice."))
+        else:
+            self._series[found.summary.key] = found
+
+    def _take_pictures(self) -> None:
+        numbered = [NumberedPicture.of(path, header) for path, (_, header) in self._pictures.items()]
+        alone = dict(self._pictures)
+        for stack in stacks_of([one for one in numbered if one is not None]):
+            shown = alone[stack[0].path][0]
+            try:
+                self._add(shown, _stack_series(stack))
+            except OSError as error:
+                self._skipped.append(_unreadable(shown, error))
+            for one in stack:
+                del alone[one.path]
+        for path, (shown, header) in alone.items():
+            try:
+                self._add(shown, _picture_series(path, header))
+            except OSError as error:
+                self._skipped.append(_unreadable(shown, error))
+
+    def result(self) -> ScanResult:
+        """Return what was found; the voxels of a detached header count as read."""
+        self._take_pictures()
+        used = {shown for shown, path in self._unread.items() if path.resolve() in self._belonging}
+        skipped = tuple(s for s in self._skipped if s.file not in used)
+        unread = {shown: path for shown, path in self._unread.items() if shown not in used}
+        return ScanResult(tuple(self._series.values()), skipped, unread)
 
 
-def _modality_of(
-    path: Path, geometry: VolumeGeometry, issues: tuple[SeriesIssue, ...]
-) -> tuple[str, tuple[SeriesIssue, ...]]:
+def _unreadable(shown: str, error: OSError) -> SkippedFile:
+    return SkippedFile(shown, "file.unreadable", f"The file cannot be read: {error.strerror}.")
+
+
+def _nifti_series(path: Path) -> ScannedSeries:
+    header = read_nifti_header(path)
+    modality, guess = _modality_of("NIfTI", header.geometry, lambda: read_nifti(path).voxels)
+    uid = content_uid(path)
+    summary = _summary(uid, "NIfTI volume", modality, header.geometry, header.kind, (*header.issues, guess))
+    summary = _over_time(summary, header.frames)
+    return ScannedSeries(summary, (InstanceRef(uid, "", path, header.frames),), source_format="nifti")
+
+
+def _nrrd_series(path: Path, header: NrrdHeader) -> ScannedSeries:
+    modality, guess = _modality_of("NRRD", header.geometry, lambda: read_nrrd(path).voxels)
+    uid = content_uid(path)
+    instances = [InstanceRef(uid, "", path, header.frames)]
+    if header.data_file is not None:
+        instances.append(InstanceRef(content_uid(header.data_file), "", header.data_file, 1))
+    summary = _summary(uid, "NRRD volume", modality, header.geometry, header.kind, (*header.issues, guess))
+    summary = replace(_over_time(summary, header.frames), instances=len(instances))
+    return ScannedSeries(summary, tuple(instances), source_format="nrrd")
+
+
+def _over_time(summary: SeriesSummary, frames: int) -> SeriesSummary:
+    return replace(summary, frames=frames, time_points=frames, dimension="time point" if frames > 1 else "")
+
+
+def _modality_of(name: str, geometry: VolumeGeometry, read: Callable[[], NDArray]) -> tuple[str, SeriesIssue]:
     """Guess CT from the values, and say that it is a guess."""
     k, j, i = geometry.shape_kji
-    if k * j * i <= _GUESS_LIMIT_VOXELS and looks_like_hounsfield(read_nifti(path).voxels):
-        guess = SeriesIssue("nifti.modality_guessed", "NIfTI states no modality; the values look like CT.")
-        return "CT", (*issues, guess)
-    unknown = SeriesIssue(
-        "nifti.modality_unknown", "NIfTI states no modality; the values are shown as stored."
-    )
-    return "OT", (*issues, unknown)
+    code = name.lower()
+    if k * j * i <= _GUESS_LIMIT_VOXELS and looks_like_hounsfield(read()):
+        words = f"{name} states no modality; the values look like CT."
+        return "CT", SeriesIssue(f"{code}.modality_guessed", words)
+    words = f"{name} states no modality; the values are shown as stored."
+    return "OT", SeriesIssue(f"{code}.modality_unknown", words)
 
 
-def _series(
-    path: Path,
-    source_format: str,
+def _summary(
+    uid: str,
+    description: str,
     modality: str,
     geometry: VolumeGeometry,
     kind: SeriesKind,
     issues: tuple[SeriesIssue, ...],
-    frames: int,
-) -> ScannedSeries:
-    uid = content_uid(path)
-    positioned = source_format == "nifti"
-    calibrated = positioned
-    summary = SeriesSummary(
+) -> SeriesSummary:
+    calibrated = not any(issue.blocks_volumetry for issue in issues)
+    return SeriesSummary(
         key=uid,
         series_uid=uid,
         study_uid=uid,
         modality=modality,
-        description="NIfTI volume" if positioned else "Picture",
+        description=description,
         body_part="",
         instances=1,
-        frames=frames,
+        frames=1,
         kind=kind,
         shape_kji=geometry.shape_kji,
         spacing_kji_mm=geometry.spacing_kji_mm if calibrated else None,
         regular=calibrated,
         issues=issues,
-        axis_codes=geometry.axis_codes() if positioned else "",
+        axis_codes=geometry.axis_codes() if calibrated else "",
     )
-    return ScannedSeries(summary, (InstanceRef(uid, "", path, frames),), source_format=source_format)
+
+
+def _picture_series(path: Path, header: PictureHeader) -> ScannedSeries:
+    uid = content_uid(path)
+    summary = _summary(uid, "Picture", "OT", header.geometry, SeriesKind.IMAGE, (UNCALIBRATED,))
+    summary = replace(summary, frames=header.pages)
+    return ScannedSeries(summary, (InstanceRef(uid, "", path, header.pages),), source_format="image")
+
+
+def _stack_series(stack: Sequence[NumberedPicture]) -> ScannedSeries:
+    """Make numbered pictures one series, in the order of their numbers."""
+    instances: dict[str, InstanceRef] = {}
+    for one in stack:
+        uid = content_uid(one.path)
+        instances.setdefault(uid, InstanceRef(uid, "", one.path, 1, one.number))
+    digest = hashlib.sha256("\n".join(instances).encode()).digest()
+    key = f"2.25.{int.from_bytes(digest[:16], 'big')}"
+    first = stack[0].header
+    geometry = PictureHeader(len(instances), first.rows, first.columns, first.colour).geometry
+    summary = _summary(key, "Picture stack", "OT", geometry, SeriesKind.IMAGE, (UNCALIBRATED,))
+    summary = replace(summary, instances=len(instances), frames=len(instances))
+    return ScannedSeries(summary, tuple(instances.values()), source_format="image")

@@ -15,8 +15,9 @@ from core.domain.geometry import VolumeGeometry
 from core.domain.progress import CancelToken, Progress, no_progress
 from core.domain.study import InstanceRef, SeriesKind, SeriesSummary
 from core.domain.volume import Volume
-from core.formats.images import is_picture, read_image
+from core.formats.images import is_picture, read_image, read_pictures
 from core.formats.nifti import is_nifti, read_nifti, write_nifti
+from core.formats.nrrd import is_nrrd, read_nrrd
 from core.services.engine import Engine
 from core.services.list_studies import get_series
 
@@ -84,15 +85,16 @@ def load_files(
             f"A {summary.modality} series holds no images to show.",
             "Choose an image series of the study.",
         )
-    for instance in of_time_point(instances, summary, time_point):
+    from_dicom = bool(instances) and bool(instances[0].sop_class_uid)
+    for instance in of_time_point(instances, summary, time_point) if from_dicom else instances:
         if not instance.file.is_file():
             raise EnvironmentFault(
                 "file.missing",
                 f"A file of series {summary.series_number or ''} is gone.".replace("  ", " "),
                 "Put the medium back or import the study again.",
             )
-    if instances and not instances[0].sop_class_uid:
-        return _load_single(summary, instances[0], progress, on_slice)
+    if instances and not from_dicom:
+        return _load_other(summary, instances, time_point, progress, on_slice)
     return assemble_volume(
         instances,
         summary,
@@ -104,12 +106,16 @@ def load_files(
     )
 
 
-def _load_single(
-    summary: SeriesSummary, instance: InstanceRef, progress: Progress, on_slice: OnSlice | None
+def _load_other(
+    summary: SeriesSummary,
+    instances: Sequence[InstanceRef],
+    time_point: int,
+    progress: Progress,
+    on_slice: OnSlice | None,
 ) -> Volume:
-    """Load a NIfTI file or a picture under the identity that the index gave it."""
+    """Load what isn't DICOM under the identity that the index gave it."""
     progress("Reading the file", 0.0)
-    volume = _read_single(instance.file)
+    volume = _read_other([instance.file for instance in instances], time_point)
     codes = {issue.code for issue in volume.issues}
     volume = dataclasses.replace(
         volume,
@@ -127,13 +133,16 @@ def _load_single(
     return volume
 
 
-def _read_single(file: Path) -> Volume:
-    if is_nifti(file):
-        return read_nifti(file)
-    if is_picture(file):
-        return read_image(file)
+def _read_other(files: Sequence[Path], time_point: int) -> Volume:
+    first = files[0]
+    if is_nifti(first):
+        return read_nifti(first, time_point)
+    if is_nrrd(first):
+        return read_nrrd(first, time_point, data_file=files[1] if len(files) > 1 else None)
+    if is_picture(first):
+        return read_image(first) if len(files) == 1 else read_pictures(files)
     raise InputError(
-        "file.unknown_format", "The file is neither NIfTI nor a picture.", "Import the file again."
+        "file.unknown_format", "The file is neither NIfTI, NRRD nor a picture.", "Import the file again."
     )
 
 

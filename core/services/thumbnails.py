@@ -73,9 +73,11 @@ def _middle_slice(summary: SeriesSummary, instances: Sequence[InstanceRef]) -> N
             delivered.append(pixels)
             cancel.cancel()
 
-    one = replace(summary, instances=1, frames=middle.frames)
+    # A volume that isn't DICOM may need its other files too.
+    files = (middle,) if middle.sop_class_uid else tuple(instances)
+    one = replace(summary, instances=len(files), frames=middle.frames)
     try:
-        volume = load_files(one, (middle,), cancel=cancel, on_slice=keep)
+        volume = load_files(one, files, cancel=cancel, on_slice=keep)
     except Cancelled:
         return delivered[0]
     return delivered[0] if delivered else volume.voxels[volume.geometry.shape_kji[0] // 2]

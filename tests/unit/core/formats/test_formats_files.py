@@ -15,6 +15,8 @@ from core.domain.study import SeriesKind
 from core.formats.images import read_image
 from core.formats.nifti import read_nifti, write_nifti
 from core.formats.scan import scan_files
+from core.services.load_volume import load_files
+from tests.fakes.data import data_path
 
 GRID = VolumeGeometry.from_axes((3, 4, 5), (0.7, 0.8, 2.5), np.eye(3), (-1.0, 2.0, -3.0))
 VALUES = np.arange(60, dtype=np.int16).reshape(3, 4, 5) - 30
@@ -143,3 +145,54 @@ def test_scanning_takes_each_format_and_says_the_rest(tmp_path: Path) -> None:
     assert found["a.nii.gz"].axis_codes == "LPS"
     assert found["p.jpg"].spacing_kji_mm is None
     assert [s.code for s in result.skipped] == ["file.unknown_format"]
+
+
+def test_numbered_pictures_are_one_stack(tmp_path: Path) -> None:
+    values = np.random.default_rng(3).integers(0, 255, (12, 6, 7)).astype(np.uint8)
+    for n in range(12):
+        Image.fromarray(values[n]).save(tmp_path / f"slice_{n + 1}.png")
+    Image.fromarray(values[0, :3]).save(tmp_path / "slice_13.png")
+    Image.fromarray(values[0] // 2).save(tmp_path / "slice_20.png")
+    stack, *others = sorted(scan_files(sorted(tmp_path.iterdir())).series, key=lambda s: -s.summary.instances)
+    assert (stack.summary.instances, stack.summary.shape_kji) == (12, (12, 6, 7))
+    assert [s.summary.instances for s in others] == [1, 1]
+    volume = load_files(stack.summary, stack.instances)
+    assert np.array_equal(volume.voxels, values)
+    assert not volume.allows_volumetry
+
+
+def test_volumes_of_a_four_dimensional_file(tmp_path: Path) -> None:
+    times = np.stack([VALUES + 100 * t for t in range(4)], axis=-1)
+    for name, kind in (("a.nii", nibabel.Nifti1Image), ("b.nii.gz", nibabel.Nifti2Image)):
+        image = kind(times.transpose(2, 1, 0, 3).astype(">i2"), np.eye(4))
+        image.header.set_data_dtype(">i2")
+        nibabel.save(image, tmp_path / name)
+        (series,) = scan_files([tmp_path / name]).series
+        assert (series.summary.time_points, series.summary.dimension) == (4, "time point")
+        for time in (0, 3):
+            volume = load_files(series.summary, series.instances, time_point=time)
+            assert np.array_equal(volume.voxels, times[..., time])
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_big_endian_files(tmp_path: Path, kind: type) -> None:
+    little = kind(VALUES.transpose(2, 1, 0), np.diag([2.0, 3, 4, 1]))
+    header = little.header.as_byteswapped(">")
+    nibabel.save(kind(VALUES.transpose(2, 1, 0), little.affine, header), tmp_path / "b.nii")
+    assert (tmp_path / "b.nii").read_bytes()[:2] == b"\0\0"
+    volume = read_nifti(tmp_path / "b.nii")
+    assert np.array_equal(volume.voxels, VALUES)
+    assert volume.geometry.spacing_ijk_mm == pytest.approx((2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("test.mgz", "MGZ"), ("phantom_EPI_asc_CLEAR_2_1.PAR", "PAR/REC"), ("phantom_EPI_asc_CLEAR_2_1.REC", "PAR/REC"),
+     ("minc2_4d.mnc", "MINC"), ("example4d+orig.HEAD", "AFNI"), ("example4d+orig.BRIK.gz", "AFNI")],
+)  # fmt: skip
+def test_other_formats_name_themselves_and_a_way_out(name: str, words: str) -> None:
+    result = scan_files([data_path(f"core/nifti/formats-nibabel/{name}")])
+    (skipped,) = result.skipped
+    assert not result.series
+    assert skipped.code == "file.unsupported_format"
+    assert words in skipped.message and ".nii.gz" in skipped.message
