@@ -13,7 +13,7 @@ from core.jobs.shared_arrays import MEMORY_FOLDER
 def own_children() -> list[psutil.Process]:
     """Child processes but for those that live as long as this one by design.
 
-    These are the screen (Xvfb) that GUI tests share, and decoders, which wait for the next frame.
+    These are the screen (Xvfb) that GUI tests share, and decoders, which wait for the next frame or page.
     """
     return [p for p in psutil.Process().children(recursive=True) if not _is_kept(p)]
 
@@ -23,7 +23,8 @@ def _is_kept(process: psutil.Process) -> bool:
         command = process.cmdline()
     except psutil.NoSuchProcess:
         return True
-    return process.name() in ("Xvfb", "openbox") or "core.dicom.decoder_process" in command
+    kept = ("core.dicom.decoder_process", "core.dicom.derived.page_process")
+    return process.name() in ("Xvfb", "openbox") or any(name in command for name in kept)
 
 
 def own_blocks() -> set[Path]:
