@@ -244,13 +244,12 @@ class WorklistPresenter(Presenter[WorklistState]):
     def _show(self, state: WorklistState) -> None:
         """Publish ``state`` with its rows and with words that may have changed."""
         unfolded = self._shown_unfolded(state)
-        for uid in unfolded:
-            if uid not in self._series_of:
-                self._ask_series(uid)
         rows = flatten(self._listing, self._folded_patients, unfolded, self._series_of)
         priors = tuple(self._prior(line, state) for line in self._priors)
         newer = next((row.date for row in priors if row.relation == "newer"), "")
         self._publish(replace(state, rows=rows, version=state.version + 1, priors=priors, newer=newer))
+        for uid in unfolded - self._series_of.keys():
+            self._ask_series(uid)
 
     def _shown_unfolded(self, state: WorklistState) -> set[str]:
         lines = self._listing.lines

@@ -17,7 +17,7 @@ from app.views.widgets.controls import ElidedLabel, column, plain_entry, plain_t
 from core.domain.study import ReadStatus
 
 PERIODS: tuple[tuple[int | None, str], ...] = (
-    (None, "Any day"),
+    (None, "Any time"),
     (0, "Today"),
     (7, "7 days"),
     (30, "30 days"),
@@ -73,7 +73,7 @@ class FilterBar(QWidget):
         self._registry = registry
         self._presenter = presenter
         self._saved = saved
-        self.period = _Facet("Any day", "Day of the import", self._fill_period)
+        self.period = _Facet("Import", "Day of the import", self._fill_period)
         self.status = _Facet("Status", "Reading status", self._fill_status)
         self.modality = _Facet("Modality", "Modality", self._fill_modality)
         self.more = _Facet("More", "Tags, waiting results, saved filters", self._fill_more)

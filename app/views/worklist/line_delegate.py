@@ -17,7 +17,8 @@ Index = QModelIndex | QPersistentModelIndex
 _LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 _INDENT = 12
 _ROW_HEIGHT = 44
-_CHIP_HEIGHT = 16
+_CHIP_HEIGHT, _CHIP_PAD, _CHIP_LEAST = 16, 10, 28
+_CHIP_SHORTENED = 56
 _BESIDE_SHARE = 0.45
 _STATUS_ICONS = {
     STATUS_WORDS[ReadStatus.UNREAD]: ("status-unread", "accent"),
@@ -128,14 +129,34 @@ class LineDelegate(QStyledItemDelegate):
         upper = QRect(area.left(), area.top() + 3, marks - area.left(), 20)
         lower = QRect(area.left(), area.top() + 22, marks - area.left(), 18)
         self._name(painter, upper, words, font)
-        left = lower.left()
-        for chip in words.chips:
-            left = self._chip(painter, QRect(left, lower.top() + 1, lower.right() - left, _CHIP_HEIGHT), chip)
         if words.relation:
             lower.setRight(self._relation(painter, lower, words.relation))
-        self._text(
-            painter, QRect(left, lower.top(), lower.right() - left, 18), words.detail, self._small, "text_dim"
-        )
+        if words.icon:
+            # What kind of series it is comes before its numbers.
+            lower.setLeft(self._chips(painter, lower, words.chips))
+            self._text(painter, lower, words.detail, self._small, "text_dim")
+            return
+        # Tags come after the details and give way to them; the tool tip has all.
+        room = lower.width() - (_CHIP_LEAST if words.chips else 0)
+        detail = QRect(lower.left(), lower.top(), min(room, self._width(words.detail, self._small)), 18)
+        self._text(painter, detail, words.detail, self._small, "text_dim")
+        self._chips(painter, lower.adjusted(detail.width() + 8 if words.detail else 0, 0, 0, 0), words.chips)
+
+    def _chips(self, painter: QPainter, room: QRect, chips: tuple[str, ...]) -> int:
+        """Paint as many chips as fit and how many more there are; return where the next piece begins."""
+        left, right = room.left(), room.right()
+        for place, chip in enumerate(chips):
+            rest = len(chips) - place
+            more = self._width(f"+{rest}", self._small) + 4 if rest > 1 else 0
+            width = self._width(chip, self._small) + _CHIP_PAD
+            if left + width + more > right and (place or right - left - more < _CHIP_SHORTENED):
+                text = f"+{rest}"
+                self._text(painter, QRect(left, room.top(), right - left, 18), text, self._small, "text_dim")
+                return right
+            width = min(width, right - left - more)
+            self._chip(painter, QRect(left, room.top() + 1, width, _CHIP_HEIGHT), chip)
+            left += width + 4
+        return left
 
     def _marks(self, painter: QPainter, area: QRect, words: Words) -> int:
         """Paint caution, waiting results and count at the right; return where the text must end."""
@@ -173,18 +194,12 @@ class LineDelegate(QStyledItemDelegate):
         rest = QRect(area.left() + first + 8, area.top(), area.width() - first - 8, area.height())
         self._text(painter, rest, words.beside, self._plain, "text_dim")
 
-    def _chip(self, painter: QPainter, room: QRect, text: str) -> int:
-        """Paint a short text in a rounded frame; return where the next piece begins."""
-        if room.width() < 32:
-            return room.left()
-        width = min(self._width(text, self._small) + 10, room.width())
+    def _chip(self, painter: QPainter, box: QRect, text: str) -> None:
+        """Paint a short text in a rounded frame."""
         painter.setPen(self._theme.qcolor("control"))
-        painter.drawRoundedRect(
-            QRect(room.left(), room.top(), width, _CHIP_HEIGHT).adjusted(0, 0, -1, -1), 4, 4
-        )
-        inner = QRect(room.left() + 5, room.top(), width - 10, _CHIP_HEIGHT)
+        painter.drawRoundedRect(box.adjusted(0, 0, -1, -1), 4, 4)
+        inner = box.adjusted(_CHIP_PAD // 2, 0, -_CHIP_PAD // 2, 0)
         self._text(painter, inner, text, self._small, "text_dim")
-        return room.left() + width + 4
 
     def _relation(self, painter: QPainter, lower: QRect, relation: str) -> int:
         """Say at the right whether a study is the current one or a prior; return where the text must end."""
