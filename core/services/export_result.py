@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.dicom.assemble import of_time_point
 from core.domain.audit import AuditCode
 from core.domain.errors import EnvironmentFault, InputError, SafetyError
 from core.domain.explanation import Explanation
@@ -29,6 +30,7 @@ from core.export.seg import ObjectPlace, SegmentAuthor, WrittenSeg, write_seg
 from core.export.source import SourceSeries, read_source
 from core.export.sr import write_sr
 from core.formats.nifti import read_nifti, write_nifti
+from core.services.acquired_grid import acquired_grid, explanation_on, segmentation_on
 from core.services.edited_segmentation import apply_edits
 from core.services.engine import Engine
 from core.services.export_report import write_report
@@ -217,11 +219,16 @@ class _Export:
         geometry = self.segmentation.geometry if self.segmentation else None
         if geometry is None and self.explanations:
             geometry = self.explanations[0].geometry
-        return self.source_on(geometry)
+        return self.source_on(None if geometry is None else self.acquired(geometry))
+
+    def acquired(self, geometry: VolumeGeometry) -> VolumeGeometry:
+        """The grid of the images, which a straightened one isn't."""
+        return acquired_grid(geometry, *self.series)
 
     def source_on(self, geometry: VolumeGeometry | None) -> SourceSeries:
         """Read the source's headers and make sure that they are those of the result."""
-        _, instances = self.series
+        summary, instances = self.series
+        instances = tuple(of_time_point(instances, summary, 0))
         source = read_source([instance.file for instance in instances], geometry)
         known = {instance.sop_instance_uid for instance in instances}
         if source.first.StudyInstanceUID != self.stored.study_uid or any(
@@ -265,7 +272,7 @@ class _Export:
                 "Export as sr or csv instead.",
             )
         return write_seg(
-            self.segmentation,
+            segmentation_on(self.segmentation, self.acquired(self.segmentation.geometry)),
             self.source,
             out,
             result_id=self.stored.result_id,
@@ -301,6 +308,7 @@ class _Export:
                 "The result has no heat map, so there is no Parametric Map.",
                 "Explain the result first.",
             )
+        placed = [explanation_on(e, self.acquired(e.geometry)) for e in self.explanations]
         return [
             write_parametric_map(
                 explanation,
@@ -310,7 +318,7 @@ class _Export:
                 serial=self.serial,
                 instance_number=number,
             )
-            for number, explanation in enumerate(self.explanations, start=1)
+            for number, explanation in enumerate(placed, start=1)
         ]
 
     def _write_nifti(self, out: Path) -> list[ExportedFile]:
