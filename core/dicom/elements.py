@@ -66,8 +66,7 @@ class RawElement(NamedTuple):
     items: tuple[Elements, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PixelLocation:
+class PixelLocation(NamedTuple):
     """Where the pixels lie: tag, VR, offset of the value, length (None when encapsulated)."""
 
     tag: int
@@ -122,7 +121,7 @@ class Elements:
                 order = "<" if self.little_endian else ">"
                 count = len(element.value) // struct.calcsize(code)
                 return tuple(map(float, struct.unpack_from(f"{order}{count}{code}", element.value)))
-            return tuple(float(part) for part in element.value.decode("latin-1").strip(" \0").split("\\"))
+            return tuple(map(float, element.value.decode("latin-1").strip(" \0").split("\\")))
         except (ValueError, struct.error):
             return ()
 
@@ -142,6 +141,32 @@ class Elements:
         """Return the items of a sequence."""
         element = self.raw.get(tag)
         return () if element is None else element.items
+
+
+class ChangedElements(Elements):
+    """The elements of another data set but for some values; the dictionary is made when it is first asked for.
+
+    Thousands of headers of one series then need the room of one, and of what differs.
+    """
+
+    __slots__ = ("_base", "_changes", "_merged")
+
+    def __init__(self, base: Elements, changes: dict[int, bytes]) -> None:
+        self.little_endian = base.little_endian
+        self.encodings = base.encodings
+        self._base = base
+        self._changes = changes
+        self._merged: dict[int, RawElement] | None = None
+
+    @property
+    def raw(self) -> dict[int, RawElement]:  # type: ignore[override]
+        """The elements by tag."""
+        if self._merged is None:
+            merged = self._base.raw.copy()
+            for tag, value in self._changes.items():
+                merged[tag] = RawElement(merged[tag].vr, value)
+            self._merged = merged
+        return self._merged
 
 
 @lru_cache(maxsize=8192)

@@ -12,19 +12,22 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from core.dicom.elements import UNDEFINED, Elements, PixelLocation, RawElement
-from core.dicom.header import Header, describe
-from core.dicom.identifiers import complete_uids, is_uid
+from core.dicom.elements import UNDEFINED, ChangedElements, Elements, PixelLocation, RawElement
+from core.dicom.header import Header, Vector
+from core.dicom.identifiers import is_uid
 from core.dicom.part10 import ParsedFile
 from core.dicom.pixel_check import check_pixels
 from core.dicom.quick_reader import BASES_KEPT, Like, Whole
 from core.dicom.reading import IncompleteImage, checked, read_header
 from core.domain.errors import InputError
-from core.domain.volume import SeriesIssue
 
 _INSTANCE_UID, _INSTANCE_NUMBER, _POSITION = 0x00080018, 0x00200013, 0x00200032
 _RENEWED = frozenset({_INSTANCE_UID, _INSTANCE_NUMBER, _POSITION})
+_EXPECTED_VRS = {_INSTANCE_UID: ("UI", ""), _INSTANCE_NUMBER: ("IS", ""), _POSITION: ("DS", "")}
 _FARTHEST_MM = 1e7
+_LARGEST = 1e15
+_BLANK = "dicom.blank_uid"
+_PADDING = " \0\r\n\t"
 _all_fields = attrgetter(*(field.name for field in fields(Header)))
 
 
@@ -49,9 +52,12 @@ class _Noting(dict[int, RawElement]):
 
 
 class _Base:
-    """A header that others refer to; ``header`` is None when it was refused."""
+    """A header that others refer to; ``header`` is None when it was refused.
 
-    __slots__ = ("asked", "elements", "header", "nested", "parsed")
+    ``odd`` is set when place and number aren't written as the strings that the quick way expects.
+    """
+
+    __slots__ = ("asked", "elements", "header", "nested", "odd", "parsed")
 
     def __init__(self, parsed: ParsedFile) -> None:
         self.parsed = parsed
@@ -61,15 +67,22 @@ class _Base:
         )
         self.nested = any(element.items for element in self.elements.raw.values())
         self.asked: set[int] = set()
+        self.odd = any(
+            tag in self.elements.raw and self.elements.raw[tag].vr not in vrs
+            for tag, vrs in _EXPECTED_VRS.items()
+        )
 
     def describe(self) -> Header:
         """Return the header of the base itself and note what it was made from; raises as ``read_header``."""
-        header = checked(self.parsed)
         noting = _Noting(self.elements.raw)
-        trial = _copied(self.parsed, Elements(self.elements.little_endian, noting, self.elements.encodings))
-        issues: list[SeriesIssue] = []
-        complete_uids(describe(trial), issues)
+        self.parsed.elements.raw = noting
+        try:
+            header = checked(self.parsed)
+        finally:
+            self.parsed.elements.raw = dict(noting)
         self.asked = noting.asked - _RENEWED
+        self.odd = self.odd or header.derived_series or any(i.code == _BLANK for i in header.issues)
+        self.elements = header.elements  # without the sequences that were dropped once they were understood
         self.header = header
         return header
 
@@ -96,7 +109,7 @@ class HeaderAssembly:
             return base.describe()
         base = self._bases[told.base]
         header = base.header
-        if header is None or not base.asked.isdisjoint(told.changes):
+        if header is None or base.odd or not base.asked.isdisjoint(told.changes):
             return _anew(file, base, told)
         parsed = _parsed(file, base, told)
         return _renewed(header, parsed, told.changes) or _anew(file, base, told)
@@ -104,38 +117,28 @@ class HeaderAssembly:
 
 def _anew(file: Path, base: _Base, told: Like) -> Header:
     """Describe a header whose difference from the base is more than place and number."""
-    if base.nested:  # sequences were dropped from the base's elements once they were understood
+    if base.nested:  # what was dropped is needed to describe it
         return read_header(file)
     return checked(_parsed(file, base, told))
 
 
 def _parsed(file: Path, base: _Base, told: Like) -> ParsedFile:
-    raw = base.elements.raw.copy() if base.header is None else base.header.elements.raw.copy()
-    for tag, value in told.changes.items():
-        raw[tag] = RawElement(raw[tag].vr if tag in raw else base.elements.raw[tag].vr, value)
-    parsed = _copied(base.parsed, Elements(base.elements.little_endian, raw, base.elements.encodings))
-    pixels = base.parsed.pixels
+    like = base.parsed
+    pixels = like.pixels
     assert pixels is not None
     length = None if told.pixels_length == UNDEFINED else told.pixels_length
-    parsed.file, parsed.size, parsed.stamp = file, told.stamp[0], told.stamp
-    parsed.pixels = PixelLocation(pixels.tag, pixels.vr, told.pixels_at, length)
-    return parsed
-
-
-def _copied(parsed: ParsedFile, elements: Elements) -> ParsedFile:
-    """Return the same with other elements."""
     return ParsedFile(
-        parsed.file,
-        parsed.size,
-        parsed.meta,
-        elements,
-        parsed.syntax,
-        parsed.pixels,
-        parsed.foreign_preamble,
-        parsed.stamp,
-        parsed.deflated_from,
-        parsed.vr_mismatch,
-        parsed.begin,
+        file,
+        told.stamp[0],
+        like.meta,
+        ChangedElements(base.elements, told.changes),
+        like.syntax,
+        PixelLocation(pixels.tag, pixels.vr, told.pixels_at, length),
+        like.foreign_preamble,
+        told.stamp,
+        like.deflated_from,
+        like.vr_mismatch,
+        like.begin,
     )
 
 
@@ -143,22 +146,38 @@ def _renewed(base: Header, parsed: ParsedFile, changes: dict[int, bytes]) -> Hea
     """Return the base's header with another place, number and UID; None when one of them is odd."""
     header = Header(*_all_fields(base))
     header.file, header.parsed = parsed.file, parsed
-    elements = parsed.elements
-    if _INSTANCE_UID in changes:
-        header.sop_instance_uid = elements.text(_INSTANCE_UID)
-        if not is_uid(header.sop_instance_uid):
-            return None
-    if _INSTANCE_NUMBER in changes:
-        header.instance_number = elements.integer(_INSTANCE_NUMBER)
-    if _POSITION in changes:
-        position = elements.numbers(_POSITION)
-        if len(position) != 3 or not all(abs(v) < _FARTHEST_MM for v in position):
-            return None
-        header.position = (position[0], position[1], position[2])
-    if base.issues and any(issue.code == "dicom.blank_uid" for issue in base.issues):
-        return None
+    for tag, value in changes.items():
+        if tag == _INSTANCE_UID:
+            header.sop_instance_uid = value.decode("latin-1").strip(_PADDING)
+            if not is_uid(header.sop_instance_uid):
+                return None
+        elif tag == _INSTANCE_NUMBER:
+            header.instance_number = parsed.elements.integer(tag) if b"\\" in value else _integer(value)
+        elif tag == _POSITION:
+            header.position = _position(value)
+            if header.position is None:
+                return None
     try:
         check_pixels(header)
     except InputError as error:
         raise IncompleteImage(error, header.series_uid) from error
     return header
+
+
+def _integer(value: bytes) -> int | None:
+    """Return what ``Elements.integer`` makes of an integer string."""
+    try:
+        number = float(value.decode("latin-1").strip(" \0"))
+    except ValueError:
+        return None
+    return None if number != number or abs(number) > _LARGEST else int(number)
+
+
+def _position(value: bytes) -> Vector | None:
+    """Return three plain numbers of a decimal string; None for anything else."""
+    try:
+        x, y, z = map(float, value.decode("latin-1").strip(" \0").split("\\"))
+    except ValueError:
+        return None
+    usable = abs(x) < _FARTHEST_MM and abs(y) < _FARTHEST_MM and abs(z) < _FARTHEST_MM
+    return (x, y, z) if usable else None

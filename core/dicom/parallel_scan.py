@@ -7,6 +7,7 @@ or grow without end costs a child and is refused; the scan goes on.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import core
-from core.dicom.faults import malformed, translated
+from core.dicom.faults import RAISED_BY_LIBRARIES, malformed, translated
 from core.dicom.files import Entry, Mark
 from core.dicom.header import HEADER_TAGS, Header
 from core.dicom.header_assembly import HeaderAssembly
@@ -33,6 +34,7 @@ AHEAD_BATCHES = 48
 """How many batches may be read before the first of them is used."""
 MOST_CHILDREN = 4
 _REMEMBERED_FILES = 2000
+_RARELY = 500_000
 
 
 Outcome = Header | AppError | NotDicom | IsDicomdir
@@ -81,9 +83,13 @@ def read_headers(
     else:
         return
     team = _Team(source, child_count() if children is None else children)
+    # Headers hold no circles: looking for some among ever more of them would take a third of the time.
+    thresholds = gc.get_threshold()
+    gc.set_threshold(_RARELY, *thresholds[1:])
     try:
         yield from team.outcomes()
     finally:
+        gc.set_threshold(*thresholds)
         team.close()
 
 
@@ -97,10 +103,11 @@ class _Alone:
 
     def outcome(self, file: Path) -> Outcome:
         try:
-            with translated("Reading the header"):
-                header = self._assembly.header(file, self._reader.read(str(file)))
+            header = self._assembly.header(file, self._reader.read(str(file)))
         except (AppError, NotDicom, IsDicomdir) as refusal:
             return refusal
+        except (OSError, MemoryError, *RAISED_BY_LIBRARIES) as error:
+            return _translation(error)
         self._count += 1
         if self._count <= _REMEMBERED_FILES:
             recent_headers.put(header)
@@ -325,9 +332,19 @@ def _outcome(entry: Entry, assembly: HeaderAssembly | None, answer: Any) -> Outc
     if answer == NOT_DICOM:
         return NotDicom()
     try:
-        with translated("Reading the header"):
-            return assembly.header(entry[0], heard(entry[0], answer))
+        return assembly.header(entry[0], heard(entry[0], answer))
     except (AppError, IsDicomdir) as refusal:
+        return refusal
+    except (OSError, MemoryError, *RAISED_BY_LIBRARIES) as error:
+        return _translation(error)
+
+
+def _translation(error: BaseException) -> AppError:
+    """Return our word for what a library raised; entering ``translated`` for each of ten thousand files is dear."""
+    try:
+        with translated("Reading the header"):
+            raise error
+    except AppError as refusal:
         return refusal
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from core.config.sealed_file import open_plain
 from core.dicom.archive import extract, is_zip
 from core.dicom.dicomdir import listed_files
-from core.dicom.elements import RawElement
+from core.dicom.elements import ChangedElements, RawElement
 from core.dicom.faults import translated
 from core.dicom.files import Entry, Mark, regular_files
 from core.dicom.header import Header
@@ -264,6 +264,8 @@ class HeaderScan:
         """Let equal elements of many files be one object: large scans then need half the memory."""
         self._count += 1
         if self._count < _SHARING_FROM or len(self._shared) > _SHARED_AT_MOST:
+            return
+        if isinstance(header.elements, ChangedElements):
             return
         raw = header.elements.raw
         for tag, element in raw.items():

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import os
 import signal
 import sys
 from typing import IO, Any
 
-from core.dicom.faults import translated
+from core.dicom.faults import RAISED_BY_LIBRARIES, translated
 from core.dicom.part10 import NotDicom
 from core.dicom.quick_reader import QuickReader
 from core.dicom.scanner_wire import NOT_DICOM, read_batch, told, told_fault, write_batch
@@ -36,6 +37,7 @@ def serve(requests: IO[bytes], answers: IO[bytes], log: IO[str]) -> None:
     wanted = read_batch(requests)
     if wanted is None:
         return
+    gc.disable()  # nothing here makes circles, and the process lives as long as one scan
     reader = QuickReader(frozenset(wanted))
     while (files := read_batch(requests)) is not None:
         limit_s = FILE_LIMIT_S if len(files) == 1 else BATCH_LIMIT_S
@@ -47,12 +49,17 @@ def serve(requests: IO[bytes], answers: IO[bytes], log: IO[str]) -> None:
 
 def _answer(reader: QuickReader, file: str) -> Any:
     try:
-        with translated("Reading the header"):
-            return told(reader.read(file))
+        return told(reader.read(file))
     except NotDicom:
         return NOT_DICOM
     except AppError as error:
         return told_fault(error)
+    except (OSError, MemoryError, *RAISED_BY_LIBRARIES) as error:
+        try:
+            with translated("Reading the header"):
+                raise error
+        except AppError as refusal:
+            return told_fault(refusal)
 
 
 def main() -> int:
