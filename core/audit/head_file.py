@@ -66,6 +66,12 @@ class HeadFile:
             ) from error
         self._known = head
 
+    def replace(self, head: Head) -> None:
+        """Write ``head`` even when the file holds a later one: an older library was restored, and its trail says so."""
+        with file_lock(self._path.with_suffix(".lock")):
+            atomic_write_bytes(self._path, self.encode(head).encode("ascii"), mode=0o600)
+        self._known = head
+
     def encode(self, head: Head) -> str:
         """Return the authenticated text of a head, as the file and the keyring hold it."""
         body = json.dumps([self._installation, head.seq, head.hash.hex()])

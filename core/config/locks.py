@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -58,6 +59,9 @@ if sys.platform == "win32":
             return False
         return True
 
+    def _share(_stream: IO[bytes]) -> None:
+        """Do nothing: Windows keeps a file that is open from being replaced."""
+
     def _release(stream: IO[bytes]) -> None:
         stream.seek(0)
         msvcrt.locking(stream.fileno(), msvcrt.LK_UNLCK, 1)
@@ -72,5 +76,41 @@ else:
             return False
         return True
 
+    def _share(stream: IO[bytes]) -> None:
+        # Waits for the end of a restore; some network file systems know no locks, there nobody is warned.
+        with contextlib.suppress(OSError):
+            fcntl.flock(stream, fcntl.LOCK_SH)
+
     def _release(stream: IO[bytes]) -> None:
         fcntl.flock(stream, fcntl.LOCK_UN)
+
+
+class Hold:
+    """Says, while it is open, that this process uses something; many may hold, ``held_by_nobody`` needs that none does.
+
+    Ends with ``close`` or with the process. On Windows it does nothing: a file that is open can't be replaced there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream: IO[bytes] | None = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+        _share(self._stream)
+
+    def close(self) -> None:
+        """Let go. May be called twice."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
+@contextmanager
+def held_by_nobody(path: Path) -> Iterator[bool]:
+    """Yield whether no process holds ``path``; when true, none can begin to during the block."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as stream:
+        free = _acquire(stream)
+        try:
+            yield free
+        finally:
+            if free:
+                _release(stream)

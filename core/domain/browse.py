@@ -141,12 +141,26 @@ class BackupInfo:
 
 @dataclass(frozen=True)
 class RestoredLibrary:
-    """What a restore did. ``replaced`` is the former library, kept beside the restored one; None if there was none."""
+    """What a restore did.
+
+    Attributes
+    ----------
+    replaced : Path or None
+        The former library, kept beside the restored one; None if there was none.
+    missing_files : int
+        Files of the restored studies that aren't where they were.
+    not_in_backup : int
+        Studies that came into the library after the backup: import them again.
+    removed_again : int
+        Studies of the backup that had been removed since, and were removed once more.
+    """
 
     restored: Path
     replaced: Path | None
     studies: int
     missing_files: int
+    not_in_backup: int = 0
+    removed_again: int = 0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from core.domain.errors import BugError, EnvironmentFault, InputError
@@ -39,11 +39,14 @@ class Library:
         As ``open_library`` makes it.
     file : pathlib.Path or None
         The SQLite file; None on PostgreSQL.
+    key : bytes or None
+        What encrypts the file.
     """
 
-    def __init__(self, sql: Engine, file: Path | None) -> None:
+    def __init__(self, sql: Engine, file: Path | None, key: bytes | None = None) -> None:
         self.sql = sql
         self.file = file
+        self._key = key
         self._writer = threading.RLock()
         self._depth = 0
 
@@ -95,6 +98,34 @@ class Library:
         except SQLAlchemyError as error:
             return [translate(error).user_message]
 
+    def copy_to(self, target: Path) -> None:
+        """Write a consistent copy, encrypted with the same key, while other processes go on reading and writing.
+
+        ``target`` must not exist. The copy is one file that needs no log beside it. Only for SQLite.
+
+        Raises
+        ------
+        EnvironmentFault
+            If the disk is full or the library can't be read.
+        """
+        import sqlcipher3.dbapi2 as driver
+
+        try:
+            with self.sql.connect() as connection:
+                source: Any = connection.connection.dbapi_connection
+                copy = driver.connect(str(target), isolation_level=None)
+                try:
+                    _unlock(copy, self._key)
+                    # One step: a snapshot of one moment; in several steps each foreign write would start it anew.
+                    source.backup(copy)
+                    copy.execute("PRAGMA journal_mode = DELETE").fetchall()
+                finally:
+                    copy.close()
+        except driver.Error as error:
+            raise translate(DBAPIError("", {}, error)) from error
+        except SQLAlchemyError as error:
+            raise translate(error) from error
+
     def checkpoint(self) -> None:
         """Move the write-ahead log into the file and truncate it."""
         if self.is_sqlite:
@@ -129,7 +160,7 @@ def open_library(file: Path, key: bytes | None, url: str | None = None) -> Libra
     url = os.environ.get(URL_VARIABLE, "") if url is None else url
     if url:
         return Library(_postgres(url), None)
-    return Library(_sqlite(file, key), file)
+    return Library(_sqlite(file, key), file, key)
 
 
 def _sqlite(file: Path, key: bytes | None) -> Engine:
@@ -154,9 +185,7 @@ def _sqlite(file: Path, key: bytes | None) -> Engine:
     @event.listens_for(sql, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
-        if key is not None:
-            # A raw key: no passphrase stretching. Source: SQLCipher API, "PRAGMA key", raw key data.
-            connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
+        _unlock(connection, key)
         for pragma in (
             f"busy_timeout = {BUSY_TIMEOUT_MS}",
             "journal_mode = WAL",
@@ -175,6 +204,12 @@ def _sqlite(file: Path, key: bytes | None) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return sql
+
+
+def _unlock(connection: Any, key: bytes | None) -> None:
+    if key is not None:
+        # A raw key: no passphrase stretching. Source: SQLCipher API, "PRAGMA key", raw key data.
+        connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
 
 
 def _postgres(url: str) -> Engine:

@@ -6,10 +6,8 @@ backups folder, then migrated in one transaction; a kill in the middle leaves th
 
 from __future__ import annotations
 
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -83,21 +81,16 @@ def upgrade(library: Library, revision: str = "") -> None:
         command.upgrade(config, revision or HEAD)
 
 
-def back_up(library: Library, folder: Path, revision: str) -> Path | None:
-    """Copy the encrypted file while no one writes; returns the copy, None on PostgreSQL (use its own tools)."""
+def back_up(library: Library, folder: Path, revision: str, kind: str = "") -> Path | None:
+    """Copy the encrypted file into ``folder``; returns the copy, None on PostgreSQL (use its own tools)."""
     if library.file is None:
         return None
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    target = folder / f"library-{revision}-{stamp}.db"
-    library.checkpoint()
-    with library.sql.execution_options(**{WRITES: True}).begin() as connection:
-        # The transaction holds the write lock; what is in the log since the checkpoint is copied with it.
-        driver: Any = connection.connection.dbapi_connection
-        assert driver.in_transaction
-        with atomic_path(target) as part:
-            shutil.copyfile(library.file, part)
-        wal = library.file.with_name(library.file.name + "-wal")
-        if wal.exists() and wal.stat().st_size:
-            with atomic_path(target.with_name(target.name + "-wal")) as part:
-                shutil.copyfile(wal, part)
+    name = f"library-{revision}-{stamp}{f'-{kind}' if kind else ''}"
+    target, number = folder / f"{name}.db", 1
+    while target.exists():
+        number += 1
+        target = folder / f"{name}.{number}.db"
+    with atomic_path(target) as part:
+        library.copy_to(part)
     return target

@@ -16,6 +16,7 @@ from core.audit.chain import Head
 from core.audit.head_file import HeadFile
 from core.audit.log import AuditContext, AuditLog
 from core.config.keys import KeyStore
+from core.config.locks import Hold
 from core.config.paths import Paths
 from core.config.sealed_file import mount, unmount
 from core.config.settings import Settings, load_settings, save_settings
@@ -32,6 +33,8 @@ from core.library.vault import IdentityVault
 
 KEYRING_HEAD = "audit-head"
 QUERY_INTERVAL_S = 10.0
+HOLD = "library.hold"
+"""Below the keys: held by each process that has the library open, so that none loses it to a restore."""
 _SUMMED_AT_ONCE = 500
 
 
@@ -85,6 +88,7 @@ class Engine:
         self._queries = 0
         self._closed = False
         self._done_once: set[str] = set()
+        self._hold: Hold | None = None
 
     @property
     def audit_key(self) -> bytes:
@@ -235,8 +239,18 @@ class Engine:
             if self._log is not None:
                 self._record_stop(self._log)
         finally:
-            self.library.close()
-            self.unmount_sealed_folders()
+            self.release()
+
+    def hold(self) -> None:
+        """Say that this process has the library open; waits while one is being restored."""
+        self._hold = Hold(self.paths.keys / HOLD)
+
+    def release(self) -> None:
+        """Close the database and what goes with it, without a record."""
+        self.library.close()
+        self.unmount_sealed_folders()
+        if self._hold is not None:
+            self._hold.close()
 
     def __enter__(self) -> Engine:
         """Return the engine; the block's end closes it."""
@@ -306,6 +320,7 @@ def open_engine(
         actor or settings.reader_name or os_user,
         tuple(text for text in (keys.notice, notice) if text),
     )
+    engine.hold()
     engine.mount_sealed_folders()
     try:
         sweep_temp(paths.temp)
@@ -317,8 +332,7 @@ def open_engine(
         )
         engine.start_audit(context)
     except BaseException:
-        library.close()
-        engine.unmount_sealed_folders()
+        engine.release()
         raise
     return engine
 

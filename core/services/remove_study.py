@@ -26,7 +26,15 @@ from core.services.library_files import (
 )
 from core.services.list_studies import unknown_study
 
-REASONS = ("duplicate", "wrong-import", "wrong-patient", "patient-request", "no-longer-needed", "retention")
+REASONS = (
+    "duplicate",
+    "wrong-import",
+    "wrong-patient",
+    "patient-request",
+    "no-longer-needed",
+    "retention",
+    "removed-before",
+)
 """Reasons that the audit trail names; any other text is only noted as given, because it may name somebody."""
 
 _AT_ONCE = 100
