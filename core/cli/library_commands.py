@@ -100,12 +100,19 @@ def tags_command(
 def volume_command(
     series_uid: Annotated[str, typer.Argument()],
     out: Annotated[Path, typer.Option("--out", help="NIfTI file to write (.nii or .nii.gz).")],
+    time_point: Annotated[int, typer.Option("--time-point", help="Which time point, from 0.")] = 0,
+    suv: Annotated[bool, typer.Option("--suv", help="PET as SUV by body weight.")] = False,
+    as_acquired: Annotated[
+        bool, typer.Option("--as-acquired", help="Don't straighten gantry tilt or irregular spacing.")
+    ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the assembled volume as NIfTI, geometry and units kept."""
     with engine_at(home) as engine:
-        document = load_volume.export_volume(engine, series_uid, out)
+        document = load_volume.export_volume(
+            engine, series_uid, out, time_point=time_point, suv=suv, correct=not as_acquired
+        )
     answer(document, as_json, lambda: [f"{k}: {v}" for k, v in document.items()])
 
 

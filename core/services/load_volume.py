@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from core.dicom.assemble import assemble_volume, of_time_point
@@ -146,23 +147,54 @@ def _read_other(files: Sequence[Path], time_point: int) -> Volume:
     )
 
 
+def as_suv(volume: Volume) -> Volume:
+    """Return a PET volume as SUV by body weight.
+
+    Raises
+    ------
+    InputError
+        ``pet.no_suv`` with the name of what is missing.
+    """
+    if volume.suvbw_factor is None:
+        why = next((issue.message for issue in volume.issues if issue.code == "pet.no_suv"), "")
+        raise InputError(
+            "pet.no_suv",
+            why or f"SUV is for PET; this is a {volume.modality} series.",
+            "Export the values as they are, or ask the scanner for complete headers.",
+        )
+    voxels = (volume.voxels * np.float64(volume.suvbw_factor)).astype(np.float32)
+    return dataclasses.replace(volume, voxels=voxels, units="SUVbw")
+
+
 def export_volume(
     engine: Engine,
     series_uid: str,
     out: Path,
     *,
+    time_point: int = 0,
+    suv: bool = False,
+    correct: bool = True,
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
 ) -> dict[str, Any]:
-    """Write the assembled volume as NIfTI with its geometry kept.
+    """Write the assembled volume as NIfTI with its geometry kept; see ``load_volume``.
+
+    Parameters
+    ----------
+    suv : bool
+        Write PET as SUV by body weight.
 
     Returns
     -------
     dict
         The document of ``overread volume``: shape_kji, spacing_mm (i, j, k), lps_from_ijk (4 × 4 rows), min, max,
-        units, file.
+        units, time_point, time_points, slice_times_ms, frame_times_ms, missing_slices, suvbw_factor, issues, file.
     """
-    volume = load_volume(engine, series_uid, progress=progress, cancel=cancel)
+    volume = load_volume(
+        engine, series_uid, time_point=time_point, correct=correct, progress=progress, cancel=cancel
+    )
+    if suv:
+        volume = as_suv(volume)
     write_nifti(out, volume.geometry, volume.voxels, description=f"{volume.modality} {volume.units}")
     low, high = volume.value_range()
     return {
@@ -172,6 +204,12 @@ def export_volume(
         "min": low,
         "max": high,
         "units": volume.units,
+        "time_point": volume.time_point,
+        "time_points": volume.time_points,
+        "slice_times_ms": list(volume.slice_times_ms),
+        "frame_times_ms": list(volume.frame_times_ms),
+        "missing_slices": list(volume.missing_slices),
+        "suvbw_factor": volume.suvbw_factor,
         "issues": [{"code": issue.code, "message": issue.message} for issue in volume.issues],
         "file": str(out),
     }
