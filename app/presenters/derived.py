@@ -51,6 +51,7 @@ class DerivedPresenter(Presenter[ObjectsState]):
         self._objects: dict[str, ShownObject] = {}
         self._wanted: SeriesSummary | None = None
         self._jump: SourceImage | None = None
+        self._bring = ""
         self._before: dict[str, tuple[Window, bool]] = {}
         self.open_series: Callable[[SeriesSummary], None] = lambda _: None
         self.page_drawn: Callable[[str, int, NDArray[np.uint8]], None] = lambda _uid, _page, _pixels: None
@@ -99,9 +100,10 @@ class DerivedPresenter(Presenter[ObjectsState]):
 
     def _list(self, found: list[DerivedHeader], show_series: str) -> None:
         self._publish(replace(self.state, rows=tuple(row_of(header) for header in found)))
-        for header in found:
-            if show_series and header.series_uid == show_series:
-                self.show(header.sop_instance_uid)
+        chosen = [h.sop_instance_uid for h in found if show_series and h.series_uid == show_series]
+        self._bring = chosen[0] if chosen else ""
+        for uid in chosen:
+            self.show(uid)
 
     def want(self, summary: SeriesSummary) -> None:
         """Show the objects of a derived series as soon as its source is displayed; at once if it is already."""
@@ -179,6 +181,18 @@ class DerivedPresenter(Presenter[ObjectsState]):
         row = self._row(uid)
         parts = row.parts if row is not None and row.parts else prepared.parts
         self._change_row(uid, shown=True, state="", words=prepared.words, parts=parts)
+        if uid == self._bring:
+            self._bring = ""
+            self._bring_into_view(uid, prepared)
+
+    def _bring_into_view(self, uid: str, prepared: Prepared) -> None:
+        """Somebody chose the object itself: go to where it lies."""
+        first = next((part for part in prepared.parts if part.place is not None), None)
+        marks = prepared.shown.marks if prepared.shown is not None else {}
+        if first is not None:
+            self.jump_to_part(uid, first.value)
+        elif marks:
+            self._reading.go_to_slice(min(marks))
 
     def _with_parts(self, uid: str, prepared: Prepared, shown: ShownObject) -> ShownObject:
         """Show an object again as it was left: with the parts that were hidden."""

@@ -132,7 +132,8 @@ class ObjectsPanel(QWidget):
         item = self.tree.currentItem()
         uid = item.data(0, _UID) if item is not None else None
         rows = self._presenter.state.rows
-        return next((row for row in rows if row.uid == uid), rows[0] if len(rows) == 1 else None)
+        shown = [row for row in rows if row.shown or row.state] or list(rows[:1])
+        return next((row for row in rows if row.uid == uid), shown[0] if shown else None)
 
     def _show_words(self) -> None:
         row = self._current()

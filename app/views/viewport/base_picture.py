@@ -15,7 +15,7 @@ from core.render.overlay import draw_labels
 from core.render.placement import Placement, place
 
 Size = tuple[int, int]
-_LINE_PX = 1.5
+_LINE_PX = 2.0
 _DASHES = [5.0, 3.0]
 _GAP_ALPHA = 110
 
