@@ -16,7 +16,7 @@ from child_environment import restore_library_path
 
 COMMANDS = frozenset(
     {"import", "list", "tags", "volume", "render", "models", "run", "explain", "predict", "decide"}
-    | {"export", "audit", "phantom", "demo", "doctor", "train", "--help"}
+    | {"export", "audit", "phantom", "demo", "doctor", "train", "watch", "--help"}
 )
 _ATTACH_PARENT_PROCESS = 0xFFFFFFFF
 

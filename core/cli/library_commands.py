@@ -1,4 +1,4 @@
-"""``import``, ``list``, ``tags``, ``volume`` and ``render``."""
+"""``list``, ``tags``, ``volume`` and ``render``."""
 
 from __future__ import annotations
 
@@ -7,54 +7,12 @@ from typing import Annotated
 
 import typer
 
-from core.cli.documents import import_document, study_document
+from core.cli.documents import study_document
 from core.cli.options import HomeOption, JsonOption, engine_at
-from core.cli.output import TerminalProgress, answer
+from core.cli.output import answer
 from core.domain.errors import InputError
 from core.domain.window import Window
-from core.services import import_study, list_studies, load_volume, read_tags, render
-
-
-def import_command(
-    paths: Annotated[list[Path], typer.Argument(help="Folder, file, DICOMDIR, ZIP, NIfTI or picture.")],
-    link: Annotated[
-        bool, typer.Option("--link", help="Leave the files where they are (the default).")
-    ] = False,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy the files into the library.")] = False,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Import studies into the library."""
-    if link and copy:
-        raise InputError("import.mode", "Both --link and --copy were given.", "Choose one of them.")
-    missing = [p for p in paths if not p.exists()]
-    if missing:
-        raise InputError(
-            "import.not_found",
-            f"{len(missing)} of {len(paths)} paths do not exist.",
-            "Check the spelling of the path.",
-        )
-    with engine_at(home) as engine:
-        report = import_study.import_paths(
-            engine, paths, mode="copy" if copy else "link", progress=TerminalProgress(), cancel=None
-        )
-    document = import_document(report)
-
-    def lines() -> list[str]:
-        out = []
-        for study in report.studies:
-            out.append(f"{study.pseudonym}  {study.description or 'study'}  {study.study_uid}")
-            for s in study.series:
-                size = "x".join(str(n) for n in s.shape_kji) if s.shape_kji else f"{s.instances} instances"
-                out.append(f"  {s.modality:4} {size:14} {s.kind.value:7} {s.description}  {s.key}")
-                out.extend(f"       ! {issue.message}" for issue in s.issues)
-        out.append(
-            f"{report.already_present} already present, {len(report.skipped)} skipped, {report.seconds:.1f} s"
-        )
-        out.extend(f"  skipped {s.file}: {s.message}" for s in report.skipped)
-        return out
-
-    answer(document, as_json, lines)
+from core.services import list_studies, load_volume, read_tags, render
 
 
 def list_command(
@@ -161,7 +119,6 @@ def render_command(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command("import")(import_command)
     app.command("list")(list_command)
     app.command("tags")(tags_command)
     app.command("volume")(volume_command)

@@ -14,7 +14,14 @@ from pathlib import Path
 
 import typer
 
-from core.cli import derived_commands, library_commands, model_commands, review_commands, system_commands
+from core.cli import (
+    derived_commands,
+    import_commands,
+    library_commands,
+    model_commands,
+    review_commands,
+    system_commands,
+)
 from core.cli.output import EXIT_USAGE, refuse, tell
 from core.config.logs import places, quiet_library_warnings, told
 from core.domain.errors import AppError, BugError
@@ -29,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 library_commands.register(app)
+import_commands.register(app)
 derived_commands.register(app)
 model_commands.register(app)
 review_commands.register(app)
