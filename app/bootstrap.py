@@ -17,6 +17,7 @@ from PySide6.QtWidgets import QApplication
 
 from app.actions.action import ActionRegistry
 from app.actions.browser_actions import add_browser_actions
+from app.actions.library_actions import DeskSubjects, add_library_actions
 from app.actions.picture_actions import add_object_actions, add_time_actions
 from app.actions.schemes import DEFAULT, KeyScheme, scheme_names
 from app.actions.window_actions import (
@@ -33,7 +34,9 @@ from app.presenters.derived import DerivedPresenter
 from app.presenters.explanation import ExplanationPresenter
 from app.presenters.exporting import ExportPresenter
 from app.presenters.findings import FindingsPresenter, FindingsState
+from app.presenters.housekeeping import HousekeepingPresenter
 from app.presenters.identity import IdentityPresenter
+from app.presenters.import_issues import ImportIssuesPresenter
 from app.presenters.importing import ImportPresenter
 from app.presenters.jobs import JobsPresenter
 from app.presenters.models import ModelsPresenter
@@ -50,23 +53,31 @@ from app.presenters.settings import SettingsPresenter, preferences_of
 from app.presenters.status import StatusPresenter
 from app.presenters.study_marks import StudyMarks
 from app.presenters.study_opening import StudyOpener
+from app.presenters.tags import TagsPresenter
 from app.presenters.time_points import TimePointStore
+from app.presenters.watching import WatchPresenter
 from app.presenters.worklist import WorklistPresenter, WorklistState
 from app.presenters.worklist_words import mixed_patients
 from app.views.audit.audit_panel import AuditPanel
 from app.views.explanation.explanation_panel import ExplanationPanel
 from app.views.findings.findings_panel import ExportLine, FindingsPanel
+from app.views.importing.import_panel import ImportPanel
 from app.views.jobs.jobs_panel import JobsPanel
+from app.views.library.library_panel import LibraryPanel
+from app.views.library_commands import LibraryCommands
 from app.views.main_window import MainWindow, Parts
 from app.views.models.models_panel import ModelsPanel
 from app.views.objects.objects_panel import ObjectsPanel
 from app.views.objects.read_pane import ReadPane
 from app.views.reading_area import ReadingArea
 from app.views.settings.settings_panel import SettingsPanel
+from app.views.settings.watch_section import WatchSection
+from app.views.tags.tags_panel import TagsPanel
 from app.views.theme import Theme
 from app.views.viewport.playback_bar import PlaybackBar
 from app.views.widgets.controls import action_button
 from app.views.widgets.notice_stack import NoticeStack
+from app.views.widgets.question_stack import QuestionStack
 from app.views.widgets.status_bar import StatusBar
 from app.views.widgets.top_bar import TopBar
 from app.views.window_commands import Desk, WindowCommands
@@ -157,6 +168,10 @@ class Application(QObject):
         self.audit = AuditPresenter(engine, tasks, self.notices)
         self.questions = QuestionsPresenter()
         self.imports = ImportPresenter(engine, tasks, self.notices, self.status, self.questions)
+        self.issues = ImportIssuesPresenter(engine, tasks, self.notices)
+        self.watch = WatchPresenter(engine, tasks, self.notices, self.imports)
+        self.tags = TagsPresenter(engine, tasks, self.notices)
+        self.housekeeping = HousekeepingPresenter(engine, tasks, self.notices, self.questions, self.status)
         schemes = tuple((name, KeyScheme.load(name).title) for name in scheme_names())
         self.settings = SettingsPresenter(engine, tasks, self.notices, chosen, schemes)
         self.read_first = ReadFirstPresenter(engine, tasks, self.notices, self.findings, self.reading)
@@ -198,6 +213,9 @@ class Application(QObject):
         add_time_actions(self.registry, self.playback)
         add_object_actions(self.registry, self.derived, self.reading)
         add_browser_actions(self.registry, subjects)
+        self.library_commands = LibraryCommands(self.housekeeping, self.watch)
+        desk = DeskSubjects(self.imports, self.questions, self.tags, self.housekeeping)
+        add_library_actions(self.registry, desk, self.library_commands.runs())
         self.palette = PalettePresenter(
             lambda: [*self.registry.commands(), *self.saved_filters.commands()], self._run_command
         )
@@ -221,17 +239,32 @@ class Application(QObject):
         self.read_pane = ReadPane(self.derived, theme, registry)
         self.jobs_panel = JobsPanel(self.jobs, theme)
         self.audit_panel = AuditPanel(self.audit, theme, registry)
-        self.settings_panel = SettingsPanel(self.settings, registry)
+        watch = WatchSection(self.watch, self.identity, registry)
+        self.settings_panel = SettingsPanel(self.settings, registry, watch)
+        self.question_stack = QuestionStack(self.questions, theme)
+        self.import_panel = ImportPanel(self.imports, self.issues, self.identity, theme, registry)
+        self.tags_panel = TagsPanel(self.tags, theme, registry)
+        self.library_panel = LibraryPanel(self.housekeeping, self.identity, theme, registry)
 
     def _make_window(self, theme: Theme) -> None:
         parts = Parts(
             self.top_bar,
             self.status_bar,
             self.worklist_panel,
+            self.question_stack,
             NoticeStack(self.notices, theme),
             self.reading_area,
-            (self.findings_panel, self.objects_panel, self.models_panel, self.explanation_panel, self.export_line),
+            (
+                self.findings_panel,
+                self.objects_panel,
+                self.models_panel,
+                self.explanation_panel,
+                self.export_line,
+            ),
             self.jobs_panel,
+            self.import_panel,
+            self.tags_panel,
+            self.library_panel,
             self.audit_panel,
             self.settings_panel,
             self.playback_bar,
@@ -256,6 +289,7 @@ class Application(QObject):
             self.settings,
         )
         self.commands.attach(desk)
+        self.library_commands.attach(self.window, self.tags_panel, self.library_panel)
 
     def _wire(self) -> None:
         self.status.attach(self.status_bar)
@@ -276,6 +310,7 @@ class Application(QObject):
         self.opener.opened = self.session.open_series
         self.session.opened = self._on_opened
         self.session.undecided = self._on_undecided
+        self.session.noted = lambda: self.worklist.reread(self.worklist.state.current_study)
         self.session.arrived_elsewhere = self.worklist.refresh_waiting
         self.worklist.waiting_changed = self.top_bar.set_waiting
         self.session.seen = self.read_first.looked
@@ -283,8 +318,23 @@ class Application(QObject):
         self.reading_area.viewport_painted.connect(self._on_painted)
         self.settings.applied = self._apply_settings
         self.reading.subscribe(lambda: self.settings.change(corner_texts=self.reading.intent.texts))
+        self._wire_desk()
         self._job_events = JobEvents(self.events, self.jobs, self)
         self.window.first_painted.connect(self._open_engine)
+
+    def _wire_desk(self) -> None:
+        self.imports.attach(self.issues)
+        self.issues.attach(_Listener(lambda state: self.status.set_imports(state.badge)))
+        self.issues.library_changed = self.worklist.refresh
+        self.questions.attach(_Listener(lambda state: self.status.set_questions(len(state.questions))))
+        self.question_stack.make_room = self.window.left_panel.show
+        self.status_bar.questions.clicked.connect(self.questions.attend)
+        self.status_bar.imports.clicked.connect(self.library_commands.open_import)
+        self.identity.attach(self.tags)
+        self.reading.subscribe(self._follow_slice)
+        self.marks.delete_requested = self.housekeeping.delete_studies
+        self.housekeeping.removed = self._on_removed
+        self.housekeeping.quit = self.window.quit
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -313,6 +363,8 @@ class Application(QObject):
         self.worklist.refresh_waiting()
         self.jobs.refresh()
         self.audit.verify()
+        self.issues.refresh()
+        self.watch.load()
         # What can't be loaded now is told when it is needed.
         self.tasks.io(self.engine.warm_up, lambda _: None, lambda _: None)
         self.imports.import_paths(self._start.files)
@@ -348,6 +400,7 @@ class Application(QObject):
         if report.studies and self.session.summary is None:
             self._open_when_listed = report.studies[0].study_uid
         self.worklist.refresh()
+        self.issues.refresh()
         mixed = mixed_patients(report.studies)
         if mixed:
             self.notices.say("caution", mixed, "Check the name before you rely on a study as a prior.")
@@ -388,7 +441,28 @@ class Application(QObject):
     def _on_opened(self, summary: SeriesSummary) -> None:
         self.read_first.begin(summary.key)
         self.worklist.set_current(summary)
+        self.tags.set_series(summary)
         self._show_title()
+        self._refresh_audit()
+
+    def _follow_slice(self) -> None:
+        """Tell the elements' viewer which file the slice on screen comes from."""
+        volume = self.reading.volume
+        if volume is not None:
+            slices = volume.geometry.shape_kji[0]
+            place = volume.time_point * slices + int(self.reading.intent.cursor_ijk[2])
+            self.tags.follow_slice(place, slices)
+
+    def _on_removed(self, study_uids: tuple[str, ...]) -> None:
+        summary = self.session.summary
+        if summary is not None and summary.study_uid in study_uids:
+            # A picture of a study that is gone must not stay on screen.
+            self.playback.stop()
+            self.session.close_series("This study was removed from the library.")
+            self.tags.set_series(None)
+            self.top_bar.set_study("")
+        self.worklist.refresh()
+        self.worklist.refresh_waiting()
         self._refresh_audit()
 
     def _show_title(self) -> None:
@@ -414,7 +488,11 @@ class Application(QObject):
             self.audit.verify()
 
     def _cancel(self, what: str) -> None:
-        stops = {"import": self.imports.cancel, "load": self.session.cancel_loading}
+        stops = {
+            "import": self.imports.cancel,
+            "load": self.session.cancel_loading,
+            "check": self.housekeeping.cancel_check,
+        }
         stops.get(what, self.jobs.cancel_running)()
 
 

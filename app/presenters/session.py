@@ -209,6 +209,22 @@ class SessionPresenter:
         )
         self._panels.notices.report(error)
 
+    def close_series(self, reason: str) -> None:
+        """Show no series any more, and why: what was open has left the library."""
+        if self._summary is None:
+            return
+        self._cancel.cancel()
+        self._generation += 1
+        self._asked += 1
+        self._summary = None
+        panels = self._panels
+        panels.status.end_task("load")
+        panels.status.set_series(None)
+        panels.findings.clear("Open a series to see its findings.")
+        panels.explanation.set_volume(None)
+        panels.models.clear()
+        panels.reading.clear(reason)
+
     def cancel_loading(self) -> None:
         """Stop reading the voxels of the open series."""
         self._cancel.cancel()

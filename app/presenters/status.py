@@ -32,6 +32,8 @@ class StatusState:
     lossy: Badge = Badge("lossy –", explanation="No series is open.")
     audit: Badge = Badge("audit –", explanation="The audit trail was not verified yet.")
     device: str = "CPU"
+    questions: Badge | None = None
+    imports: Badge | None = None
 
 
 class StatusPresenter(Presenter[StatusState]):
@@ -86,6 +88,16 @@ class StatusPresenter(Presenter[StatusState]):
     def set_series(self, summary: SeriesSummary | None) -> None:
         """Take the open series."""
         self._publish(replace(self.state, geometry=geometry_badge(summary), lossy=lossy_badge(summary)))
+
+    def set_questions(self, waiting: int) -> None:
+        """Take how many questions wait for an answer."""
+        words = f"{waiting} question" if waiting == 1 else f"{waiting} questions"
+        badge = Badge(words, "caution", "Go to the question that waits") if waiting else None
+        self._publish(replace(self.state, questions=badge))
+
+    def set_imports(self, badge: Badge | None) -> None:
+        """Take what imports left to look at."""
+        self._publish(replace(self.state, imports=badge))
 
     def set_audit(self, state: AuditState) -> None:
         """Take the state of the audit trail."""

@@ -11,8 +11,6 @@ from PySide6.QtCore import QByteArray, QEvent, QObject, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QAction,
     QCloseEvent,
-    QDragEnterEvent,
-    QDropEvent,
     QKeyEvent,
     QKeySequence,
     QPaintEvent,
@@ -24,12 +22,14 @@ from app.actions.action import Action, ActionRegistry
 from app.presenters.palette import PalettePresenter
 from app.views.theme import Theme
 from app.views.widgets.controls import ACTION_PROPERTY, column, panel
+from app.views.widgets.drop_target import DropTarget
 from app.views.widgets.overlay import CheatSheet, PaletteOverlay
 from app.views.widgets.section import Accordion, Section
 
 _RIGHT_STRETCH = (1, 0, 0, 0, 0)
 _COMPACT_BELOW = 1000
-JOBS_TAB, AUDIT_TAB, SETTINGS_TAB = range(3)
+JOBS_TAB, IMPORT_TAB, TAGS_TAB, LIBRARY_TAB, AUDIT_TAB, SETTINGS_TAB = range(6)
+_MOST_OF_THE_HEIGHT = 0.6
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,14 @@ class Parts:
     top_bar: QWidget
     status_bar: QWidget
     worklist: QWidget
+    questions: QWidget
     notices: QWidget
     reading: QWidget
     right: tuple[QWidget, ...]
     jobs: QWidget
+    imports: QWidget
+    tags: QWidget
+    library: QWidget
     audit: QWidget
     settings: QWidget
     playback: QWidget
@@ -74,12 +78,12 @@ class MainWindow(QMainWindow):
         self.on_close: Callable[[], None] = lambda: None
         self.hold_overlays: Callable[[bool], None] = lambda _: None
         self.setWindowTitle("Overread")
-        self.setAcceptDrops(True)
         self.resize(1440, 900)
         self.setMinimumSize(960, 600)
         self._arrange()
         self.palette_overlay = PaletteOverlay(palette, self)
         self.cheat_sheet = CheatSheet(registry, self)
+        self.drop_target = DropTarget(self, theme, take_files)
         self._bind_keys()
         self._accordion = Accordion([part for part in map(_section_of, parts.right[1:]) if part is not None])
         parts.reading.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -89,7 +93,7 @@ class MainWindow(QMainWindow):
 
     def _arrange(self) -> None:
         theme, parts = self._theme, self._parts
-        left = column(parts.worklist, parts.notices, gap=0)
+        left = column(parts.worklist, parts.questions, parts.notices, gap=0)
         left.setStretch(0, 1)
         self.left_panel = panel("leftPanel", left)
         right = column(*parts.right, gap=0)
@@ -101,6 +105,9 @@ class MainWindow(QMainWindow):
         self.bottom_panel.setDocumentMode(True)
         self.bottom_panel.tabBar().setDrawBase(False)
         self.bottom_panel.addTab(parts.jobs, "Jobs")
+        self.bottom_panel.addTab(parts.imports, "Import")
+        self.bottom_panel.addTab(parts.tags, "Elements")
+        self.bottom_panel.addTab(parts.library, "Library")
         self.bottom_panel.addTab(parts.audit, "Audit")
         self.bottom_panel.addTab(parts.settings, "Settings")
         # The widest page must not push the panels at the sides together.
@@ -132,22 +139,26 @@ class MainWindow(QMainWindow):
         """Fold or unfold a side panel; it keeps its width."""
         side.setVisible(side.isHidden())
 
+    def shows_tab(self, number: int) -> bool:
+        """Whether the bottom panel is open on a tab."""
+        return not self.bottom_panel.isHidden() and self.bottom_panel.currentIndex() == number
+
     def show_tab(self, number: int) -> None:
         """Open the bottom panel on a tab, or close it when that tab is open."""
-        if not self.bottom_panel.isHidden() and self.bottom_panel.currentIndex() == number:
+        if self.shows_tab(number):
             self.bottom_panel.hide()
         else:
             self.open_tab(number)
 
-    def open_tab(self, number: int) -> None:
-        """Open the bottom panel on a tab."""
+    def open_tab(self, number: int, share: float = 0.0) -> None:
+        """Open the bottom panel on a tab, at least as high as ``share`` of the middle."""
         self.bottom_panel.setCurrentIndex(number)
-        if self.bottom_panel.isHidden():
-            self.bottom_panel.show()
-            pictures, panel_height = self.middle.sizes()
-            missing = self._theme.size("bottom_panel") - panel_height
-            if missing > 0:
-                self.middle.setSizes([pictures - missing, panel_height + missing])
+        self.bottom_panel.show()
+        pictures, panel_height = self.middle.sizes()
+        wanted = max(self._theme.size("bottom_panel"), share * (pictures + panel_height))
+        missing = round(min(wanted, _MOST_OF_THE_HEIGHT * (pictures + panel_height))) - panel_height
+        if missing > 0:
+            self.middle.setSizes([pictures - missing, panel_height + missing])
 
     def quit(self) -> None:
         """Close the window."""
@@ -233,16 +244,6 @@ class MainWindow(QMainWindow):
             self._parts.reading.setFocus(Qt.FocusReason.ShortcutFocusReason)
 
     # -- files -------------------------------------------------------------------------------------
-
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if any(url.isLocalFile() for url in event.mimeData().urls()):
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent) -> None:
-        files = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
-        event.acceptProposedAction()
-        # The drag's source waits until this returns.
-        QTimer.singleShot(0, lambda: self._take_files(files))
 
     def ask_for_files(self) -> None:
         """Show the open dialog beside the window; it blocks nothing."""

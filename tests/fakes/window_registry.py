@@ -6,6 +6,7 @@ from unittest.mock import MagicMock
 
 from app.actions.action import ActionRegistry
 from app.actions.browser_actions import add_browser_actions
+from app.actions.library_actions import RUNS, add_library_actions
 from app.actions.picture_actions import add_object_actions, add_time_actions
 from app.actions.window_actions import (
     WINDOW_ACTIONS,
@@ -25,4 +26,5 @@ def full_registry() -> ActionRegistry:
     add_browser_actions(registry, subjects)
     add_time_actions(registry, subjects.playback)
     add_object_actions(registry, subjects.derived, subjects.reading)
+    add_library_actions(registry, subjects, dict.fromkeys(RUNS, lambda: None))
     return registry

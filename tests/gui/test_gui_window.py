@@ -237,7 +237,7 @@ def test_files_are_dropped_anywhere(
         Qt.MouseButton.LeftButton,
         Qt.KeyboardModifier.NoModifier,
     )
-    application.window.dropEvent(event)
+    application.window.drop_target.dropEvent(event)
     wait_until(lambda: ("import_paths", (tmp_path,), "link", None) in engine.calls, "the import")
     wait_until(lambda: application.session.summary is not None, "the imported study on screen")
 

@@ -1,4 +1,7 @@
-"""The settings panel: looks, keys, read-first mode and the reader's name; each change takes effect at once."""
+"""The settings panel: looks, keys, read-first mode, the reader's name; each change takes effect at once.
+
+Further sections stand at its right.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _NAME_LENGTH = 100
 class SettingsPanel(QWidget):
     """Draws the settings and passes on what the reader changes."""
 
-    def __init__(self, presenter: SettingsPresenter, registry: ActionRegistry) -> None:
+    def __init__(self, presenter: SettingsPresenter, registry: ActionRegistry, *sections: QWidget) -> None:
         super().__init__()
         self._presenter = presenter
         self.theme = _choice("Theme", lambda name: presenter.change(theme=name))
@@ -50,7 +53,8 @@ class SettingsPanel(QWidget):
             grid.addWidget(Label(name, "dim"), line, 0)
             grid.addWidget(field, line, 1)
         checks = column(self.read_first, self.texts, 1, gap=8)
-        body = panel("plain", column(row(grid, checks, 1, gap=24), 1, margins=(12, 12, 12, 8)))
+        left = column(grid, checks, gap=12)
+        body = panel("plain", column(row(left, 1, *sections, gap=24), 1, margins=(12, 12, 12, 8)))
         # A narrow window scrolls the panel: it must not push the other panels aside.
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)

@@ -11,6 +11,7 @@ from app.presenters.status import DISCLAIMER, Badge, StatusState
 from app.views.theme import Theme
 from app.views.widgets.controls import BadgeButton, ElidedLabel, IconButton, Label, row
 
+_NOT_STOPPED = ("export", "backup")
 _ROLES = {"none": "dim", "verified": "verified", "caution": "caution", "danger": "danger"}
 
 
@@ -38,6 +39,7 @@ class StatusBar(QFrame):
         self._stop = IconButton(theme, "close", "Cancel (Ctrl+.)", compact=True)
         self._stop.clicked.connect(lambda: cancel(self._cancels))
         self._geometry, self._lossy = Label(), Label()
+        self.questions, self.imports = BadgeButton(), BadgeButton()
         self.audit = BadgeButton()
         self.audit.clicked.connect(open_audit)
         self._device = Label("CPU", "dim")
@@ -48,6 +50,8 @@ class StatusBar(QFrame):
             self._activity,
             self._progress,
             self._stop,
+            self.questions,
+            self.imports,
             *buttons,
             disclaimer,
             self._geometry,
@@ -71,7 +75,11 @@ class StatusBar(QFrame):
         self._activity.setText(state.activity or "Ready")
         self._progress.setVisible(busy)
         self._progress.setValue(round(state.fraction * 1000))
-        self._stop.setVisible(busy and state.cancels != "export")
+        self._stop.setVisible(busy and state.cancels not in _NOT_STOPPED)
+        for button, waiting in ((self.questions, state.questions), (self.imports, state.imports)):
+            button.setVisible(waiting is not None)
+            if waiting is not None:
+                _draw(button, waiting)
         for label, badge in (
             (self._geometry, state.geometry),
             (self._lossy, state.lossy),

@@ -1,0 +1,1 @@
+"""What imports did and what they left to look at."""

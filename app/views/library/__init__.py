@@ -1,0 +1,1 @@
+"""Retention, backup and the check of the library."""
