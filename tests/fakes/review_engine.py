@@ -264,9 +264,6 @@ class FakeReviewEngine(FakeBrowserEngine, FakeLibraryEngine):
         loaded = self.load_volume(series_key, lambda *_: None, cancel, lambda *_: None)
         return replace(loaded, voxels=loaded.voxels + np.int16(time_point), time_point=time_point)
 
-    def note_opened(self, study_uid: str) -> None:
-        self._note("note_opened", study_uid)
-
     def source_of(self, series_key: str) -> SeriesSummary | None:
         self._note("source_of", series_key)
         return self.sources.get(series_key)

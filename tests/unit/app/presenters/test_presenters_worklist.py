@@ -316,11 +316,11 @@ def test_a_marked_study_leaves_a_list_that_it_no_longer_belongs_to(
 def test_tags_are_put_on_and_taken_off(worklist: WorklistPresenter, marks: StudyMarks) -> None:
     marks.choose(["t1", "t0"])
     marks.toggle_tag("  follow \n up ")
-    assert worklist.state.tags == ("follow up",)
     line = worklist.line("t0")
     assert line is not None and line.tags == ("follow up",)
+    assert "follow up" in worklist.state.tags
     marks.toggle_tag("follow up")
-    assert worklist.state.tags == ()
+    assert "follow up" not in worklist.state.tags
     assert plain_tag("x" * 99) == "x" * 40
 
 
@@ -423,7 +423,7 @@ def test_thumbnails_in_sight_come_first_and_those_out_of_sight_are_dropped() -> 
     tasks = DeferredTasks()
     made: list[str] = []
     dropped: list[str] = []
-    queue = ThumbnailQueue(lambda key: made.append(key), tasks)  # type: ignore[arg-type,func-returns-value]
+    queue = ThumbnailQueue(lambda key: made.append(key), tasks)
     queue.dropped = dropped.append
     for number in range(60):
         queue.request(str(number), lambda _key, _pixels: None)
