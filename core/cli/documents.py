@@ -41,6 +41,7 @@ def study_document(study: StudySummary) -> dict[str, Any]:
         "modalities": list(study.modalities),
         "study_date": study.study_date,
         "status": study.status,
+        "tags": list(study.tags),
         "series": [series_document(s) for s in study.series],
     }
 

@@ -17,6 +17,7 @@ import typer
 from core.cli import (
     derived_commands,
     import_commands,
+    keeping_commands,
     library_commands,
     model_commands,
     review_commands,
@@ -36,6 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 library_commands.register(app)
+keeping_commands.register(app)
 import_commands.register(app)
 derived_commands.register(app)
 model_commands.register(app)

@@ -31,7 +31,7 @@ _KNOWN: tuple[tuple[str, str, str, str], ...] = (
         "malformed",
         "library.corrupt",
         "The library file is damaged.",
-        "Restore the newest file of the backups folder; keep the damaged one.",
+        "Restore the newest backup (overread backup list, overread backup restore FILE).",
     ),
     ("disk i/o", "library.disk_error", "The disk of the library reported an error.", "Check the disk."),
 )

@@ -40,16 +40,14 @@ def is_ours(engine: Engine, file: Path) -> bool:
 
 
 def delete_copies(engine: Engine, files: Iterable[Path]) -> Deleted:
-    """Delete the library's own copies among the files; all others are left alone."""
+    """Delete the library's own copies among the files; all others are left alone.
+
+    Their folders stay, empty or not: another process may be about to write into them.
+    """
     done = Deleted()
-    folders: set[Path] = set()
     for file in files:
         if is_ours(engine, file):
             done += delete_file(file)
-            folders.add(file.parent)
-    for folder in folders - {engine.paths.instances}:
-        if not any(folder.iterdir()):
-            folder.rmdir()
     return done
 
 
