@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from core.dicom.derived.grid import TargetGrid
 from core.domain.derived import DerivedObject
 from core.domain.study import ObjectKind, SeriesKind, SeriesSummary
 from core.domain.volume import Volume
-from core.services.derived_objects import open_derived
 from core.services.engine import Engine
 from core.services.list_studies import get_series, get_study
 
@@ -52,6 +50,10 @@ def series_of_instance(engine: Engine, sop_instance_uid: str) -> SeriesSummary |
 
 def open_over(engine: Engine, sop_instance_uid: str, volume: Volume | None) -> DerivedObject:
     """Read an object onto the very grid that is displayed; see ``derived_objects.open_derived``."""
+    # Here, not above: finding a source shall not load the readers of objects.
+    from core.dicom.derived.grid import TargetGrid
+    from core.services.derived_objects import open_derived
+
     target = TargetGrid.of(volume) if volume is not None else None
     return open_derived(engine, sop_instance_uid, target=target)
 
