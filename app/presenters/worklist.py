@@ -23,6 +23,7 @@ from app.presenters.worklist_rows import (
     first_to_open,
     flatten,
     sorted_lines,
+    typed_name,
 )
 from app.presenters.worklist_words import Wording, Words, interval_in_words
 from core.domain.browse import SavedFilter, StudyFilter, StudyLine
@@ -190,10 +191,10 @@ class WorklistPresenter(Presenter[WorklistState]):
     def _read(self) -> None:
         self._reading = True
         generation, wanted, sort = self._generation, self.state.wanted, self.state.sort
-        whole = self._whole_library
+        whole, before = self._whole_library, self._listing
 
         def work() -> _Answer:
-            listing = Listing.of(self._engine.study_lines(wanted), sort)
+            listing = Listing.of(self._engine.study_lines(wanted), sort, before)
             if not whole:
                 return _Answer(listing, None)
             everything = listing
@@ -310,7 +311,7 @@ class WorklistPresenter(Presenter[WorklistState]):
             row = rows[number]
             if row.kind == PATIENT:
                 group = self._listing.by_patient[row.uid]
-                typed = row.uid.casefold() if self.identity.hidden else group.typed
+                typed = row.uid.casefold() if self.identity.hidden else typed_name(group.lines[0])
                 if typed.startswith(wanted):
                     return number
         return -1

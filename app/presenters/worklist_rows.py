@@ -7,7 +7,8 @@ Everything that grows with the library (``Listing.of``) runs on the database thr
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from core.domain.browse import StudyLine
@@ -21,6 +22,7 @@ SORTS = (
     ("name", "Name"),
     ("modality", "Modality"),
 )
+_NAMES_KEPT = 50_000
 
 
 class Row(NamedTuple):
@@ -36,14 +38,12 @@ class Row(NamedTuple):
         return f"{self.kind}:{self.uid}"
 
 
-@dataclass(frozen=True, eq=False)
-class PatientGroup:
-    """The studies of one patient in their order, with their rows made once and the name folded for type-ahead."""
+class PatientGroup(NamedTuple):
+    """The studies of one patient in their order, with their rows, made once."""
 
     key: str
     lines: tuple[StudyLine, ...]
     rows: tuple[Row, ...]
-    typed: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +59,16 @@ class Listing:
     by_patient: Mapping[str, PatientGroup] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, lines: Iterable[StudyLine], sort: str = "imported") -> Listing:
-        """Group and sort the lines; a patient stands where the first of the patient's studies stands."""
+    def of(cls, lines: Iterable[StudyLine], sort: str = "imported", before: Listing | None = None) -> Listing:
+        """Group and sort the lines; a patient stands where the first of the patient's studies stands.
+
+        Groups that are as they were ``before`` are taken from there: most are, while somebody types.
+        """
         grouped: dict[str, list[StudyLine]] = {}
         for line in sorted_lines(lines, sort):
             grouped.setdefault(line.patient_key, []).append(line)
-        groups = tuple(_group(key, found) for key, found in grouped.items())
+        known = before.by_patient if before is not None else {}
+        groups = tuple(_group(key, found, known.get(key)) for key, found in grouped.items())
         return cls._made(groups)
 
     @classmethod
@@ -88,7 +92,7 @@ class Listing:
         touched = {self.group_of[uid].key for uid in study_uids if uid in lines}
         lines.update({uid: change(lines[uid]) for uid in study_uids if uid in lines})
         groups = tuple(
-            replace(group, lines=tuple(lines[line.study_uid] for line in group.lines))
+            group._replace(lines=tuple(lines[line.study_uid] for line in group.lines))
             if group.key in touched
             else group
             for group in self.groups
@@ -110,13 +114,23 @@ def sorted_lines(lines: Iterable[StudyLine], sort: str) -> list[StudyLine]:
 
 def typed_name(line: StudyLine) -> str:
     """Return the name as one types it to get there; a patient without a name stands last, by pseudonym."""
-    name = folded(line.identity.patient_name.partition("=")[0]) or folded(line.identity.patient_name)
-    return name or f"\uffff{line.patient_key.casefold()}"
+    return _typed(line.identity.patient_name, line.patient_key)
 
 
-def _group(key: str, lines: list[StudyLine]) -> PatientGroup:
-    rows = (Row(PATIENT, key), *(Row(STUDY, line.study_uid, 1) for line in lines))
-    return PatientGroup(key, tuple(lines), rows, typed_name(lines[0]))
+@lru_cache(maxsize=_NAMES_KEPT)
+def _typed(patient_name: str, patient_key: str) -> str:
+    return folded(patient_name.partition("=")[0]) or folded(patient_name) or f"\uffff{patient_key.casefold()}"
+
+
+def _group(key: str, lines: list[StudyLine], before: PatientGroup | None) -> PatientGroup:
+    if before is not None and _same(before.lines, lines):
+        return before
+    rows = (Row(PATIENT, key), *[Row(STUDY, line.study_uid, 1) for line in lines])
+    return PatientGroup(key, tuple(lines), rows)
+
+
+def _same(lines: Sequence[StudyLine], others: Sequence[StudyLine]) -> bool:
+    return len(lines) == len(others) and all(one is other for one, other in zip(lines, others, strict=True))
 
 
 def flatten(

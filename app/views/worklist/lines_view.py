@@ -58,8 +58,9 @@ class LinesView(QListView):
 
     def selected_rows(self) -> list[Row]:
         """Return the rows that are selected, in their order."""
-        numbers = sorted(index.row() for index in self.selectionModel().selectedIndexes())
-        return [self._lines.rows[number] for number in numbers if number < len(self._lines.rows)]
+        # By ranges: ten thousand selected lines are one of them.
+        ranges = sorted((found.top(), found.bottom()) for found in self.selectionModel().selection())
+        return [row for top, bottom in ranges for row in self._lines.rows[top : bottom + 1]]
 
     # -- mouse ---------------------------------------------------------------------------------------
 
@@ -81,7 +82,7 @@ class LinesView(QListView):
 
     def _on_clicked(self, index: QModelIndex) -> None:
         row = self._lines.row_at(index)
-        if row is None or len(self.selectionModel().selectedIndexes()) > 1:
+        if row is None or len(self.selected_rows()) > 1:
             return
         if row.kind == SERIES:
             self.opened.emit(row)
