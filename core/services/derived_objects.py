@@ -24,7 +24,7 @@ from core.domain.volume import SeriesIssue
 from core.services.engine import Engine
 from core.services.list_studies import get_series
 
-__all__ = ["contours_as_segmentation", "derived_of", "grid_of", "open_derived", "render_page"]
+__all__ = ["contours_as_segmentation", "derived_of", "find_object", "grid_of", "open_derived", "render_page"]
 
 
 def derived_of(engine: Engine, series_key: str) -> list[DerivedHeader]:
@@ -83,7 +83,7 @@ def open_derived(
     EnvironmentFault
         When a file is gone or the memory doesn't suffice.
     """
-    summary, instance = _find(engine, sop_instance_uid_or_series_key)
+    summary, instance = find_object(engine, sop_instance_uid_or_series_key)
     engine.note_access(summary.study_uid, instance.sop_instance_uid, 1)
     header = read_header(instance.file)
     missing = False
@@ -124,7 +124,7 @@ def render_page(
     EnvironmentFault
         When a file is gone or the drawing process can't be started.
     """
-    summary, instance = _find(engine, sop_instance_uid_or_series_key)
+    summary, instance = find_object(engine, sop_instance_uid_or_series_key)
     engine.note_access(summary.study_uid, instance.sop_instance_uid, 1)
     return draw_page(instance.file, page, width_px)
 
@@ -149,8 +149,17 @@ def grid_of(engine: Engine, series_key: str, time_point: int = 0) -> TargetGrid:
     return grid_of_files(instances, summary, time_point=time_point)
 
 
-def _find(engine: Engine, reference: str) -> tuple[SeriesSummary, InstanceRef]:
-    """Return an object and its series."""
+def find_object(engine: Engine, sop_instance_uid_or_series_key: str) -> tuple[SeriesSummary, InstanceRef]:
+    """Return the series that holds an object, and the object's file.
+
+    Raises
+    ------
+    InputError
+        When the library doesn't have it (``derived.unknown``).
+    EnvironmentFault
+        When its file is gone (``file.missing``).
+    """
+    reference = sop_instance_uid_or_series_key
     with engine.unit_of_work(writes=False) as uow:
         stored = uow.instances.known([reference]).get(reference)
         summary = uow.series.get(stored.series_uid if stored is not None else reference)

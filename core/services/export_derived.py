@@ -28,7 +28,7 @@ from core.domain.derived import (
 from core.domain.errors import EnvironmentFault, InputError
 from core.domain.geometry import VolumeGeometry
 from core.formats.nifti import write_nifti
-from core.services.derived_objects import grid_of, open_derived, render_page
+from core.services.derived_objects import find_object, grid_of, open_derived, render_page
 from core.services.engine import Engine
 
 PAGE_WIDTH_PX = 1600
@@ -74,7 +74,7 @@ def show_derived(
             AuditCode.EXPORT,
             action="R",
             object_kind="study",
-            object_ref=opened.header.study_uid,
+            object_ref=find_object(engine, reference)[0].study_uid,
             n_objects=1,
             detail={"kind": opened.header.kind.value, "files": len(paths)},
         )
