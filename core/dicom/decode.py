@@ -7,6 +7,7 @@ through pydicom; compressed frames are decoded in child processes (``decoder_poo
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ class PixelReader:
             and h.samples == 1
             and h.photometric in ("MONOCHROME1", "MONOCHROME2", "")
             and h.bits_allocated in (8, 16, 32, 64)
-            and not (h.bits_allocated == 8 and self._pixels.vr == "OW" and not h.parsed.syntax.little_endian)
+            and not self._has_swapped_bytes
         )
 
     @property
@@ -107,6 +108,8 @@ class PixelReader:
             return out
         coded = CodedFrame.of(h, _KEYWORDS[self._pixels.tag], self._pixels.vr)
         if not h.parsed.syntax.encapsulated:
+            if self._has_swapped_bytes:
+                return decode_frame(replace(coded, vr="OB"), self._native(frame))
             return decode_frame(coded, self._native(frame))
         if not h.parsed.syntax.plugins:
             raise undecodable(coded, "")
@@ -121,7 +124,18 @@ class PixelReader:
         if h.parsed.deflated_from is not None:
             return self._inflated_data()[offset : offset + count]
         with ByteSource.open(h.file) as source:
-            return source.read(offset, count)
+            if not self._has_swapped_bytes:
+                return source.read(offset, count)
+            # Frames of an odd number of bytes begin and end within a word.
+            before, behind = frame * count % 2, (frame + 1) * count % 2
+            words = source.read(offset - before, before + count + behind)
+        return np.frombuffer(words, dtype=np.uint16).byteswap().tobytes()[before : before + count]
+
+    @property
+    def _has_swapped_bytes(self) -> bool:
+        """Whether samples of 8 bits are written as big-endian words (PS3.5 8.1.2 and annex A.3)."""
+        h = self._header
+        return h.bits_allocated == 8 and self._pixels.vr == "OW" and not h.parsed.syntax.little_endian
 
     def _inflated_data(self) -> bytes:
         """Return the inflated data set; kept for the next frame when there are several."""
