@@ -45,9 +45,7 @@ class HousekeepingState:
             return ""
         if not self.due:
             return f"“{self.previewed}” would remove nothing now."
-        studies = count_in_words(len(self.due), "study", "studies")
-        files = sum(line.instance_count for line in self.due)
-        return f"“{self.previewed}” would remove {studies} with {count_in_words(files, 'file', 'files')}."
+        return f"“{self.previewed}” would remove {due_in_words(self.due)}."
 
     @property
     def check_words(self) -> str:
@@ -128,7 +126,7 @@ class HousekeepingPresenter(Presenter[HousekeepingState]):
                 self._notices.say("info", f"“{rule.name}” removes nothing now.")
                 return
             self._confirm(
-                self.state.preview_words,
+                f"Remove {due_in_words(due)}, as “{rule.name}” says?",
                 f"{_WHAT_GOES} {_WHAT_STAYS}",
                 "Remove",
                 lambda: self._remove(
@@ -292,6 +290,12 @@ class HousekeepingPresenter(Presenter[HousekeepingState]):
 
 _WHAT_GOES = "Their results with verdicts, thumbnails and the library's copies are deleted for good."
 _WHAT_STAYS = "Linked files stay where they are, and the audit trail stays."
+
+
+def due_in_words(due: Sequence[StudyLine]) -> str:
+    """Return ``"2 studies with 96 files"``."""
+    files = sum(line.instance_count for line in due)
+    return f"{count_in_words(len(due), 'study', 'studies')} with {count_in_words(files, 'file', 'files')}"
 
 
 def removal_in_words(rows: Sequence[RemovalRow]) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from app.views.library.library_panel import BACKUP, CHECK, RETENTION, LibraryPan
 from app.views.main_window import IMPORT_TAB, LIBRARY_TAB, TAGS_TAB, MainWindow
 from app.views.tags.tags_panel import TagsPanel
 
-_TAGS_SHARE = 0.4
+_TAGS_SHARE, _LIBRARY_SHARE, _IMPORT_SHARE = 0.4, 0.4, 0.33
 
 
 class LibraryCommands:
@@ -31,8 +31,8 @@ class LibraryCommands:
         """Return what each action does."""
         return {
             "file.watch": self.watch_folder,
-            "panel.import": lambda: self.window.show_tab(IMPORT_TAB),
-            "panel.library": lambda: self.window.show_tab(LIBRARY_TAB),
+            "panel.import": lambda: self.window.show_tab(IMPORT_TAB, _IMPORT_SHARE),
+            "panel.library": lambda: self.window.show_tab(LIBRARY_TAB, _LIBRARY_SHARE),
             "series.tags": self.show_tags,
             "library.retention": lambda: self._show_library(RETENTION),
             "library.backup": self.back_up,
@@ -52,7 +52,7 @@ class LibraryCommands:
 
     def open_import(self) -> None:
         """Show the imports; unlike its key, it never closes them."""
-        self.window.open_tab(IMPORT_TAB)
+        self.window.open_tab(IMPORT_TAB, _IMPORT_SHARE)
 
     def show_tags(self) -> None:
         """Show the elements with the cursor in the search; again: close them and go back to the pictures."""
@@ -75,6 +75,6 @@ class LibraryCommands:
         self._housekeeping.check()
 
     def _show_library(self, page: str) -> None:
-        self.window.open_tab(LIBRARY_TAB)
+        self.window.open_tab(LIBRARY_TAB, _LIBRARY_SHARE)
         if self._library is not None:
             self._library.pages.show_page(page)

@@ -143,12 +143,12 @@ class MainWindow(QMainWindow):
         """Whether the bottom panel is open on a tab."""
         return not self.bottom_panel.isHidden() and self.bottom_panel.currentIndex() == number
 
-    def show_tab(self, number: int) -> None:
+    def show_tab(self, number: int, share: float = 0.0) -> None:
         """Open the bottom panel on a tab, or close it when that tab is open."""
         if self.shows_tab(number):
             self.bottom_panel.hide()
         else:
-            self.open_tab(number)
+            self.open_tab(number, share)
 
     def open_tab(self, number: int, share: float = 0.0) -> None:
         """Open the bottom panel on a tab, at least as high as ``share`` of the middle."""

@@ -97,6 +97,7 @@ class Theme:
             self.colors,
             **{f"n_{token}": value for token, value in self.sizes.items()},
             font_family=self.font_family,
+            closed=(pictures / f"closed-{self.name}.svg").as_posix(),
             chevron_down=(pictures / f"chevron-{self.name}.svg").as_posix(),
             check_mark=(pictures / f"check-{self.name}.svg").as_posix(),
         )

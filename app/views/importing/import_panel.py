@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtGui import QGuiApplication, QShowEvent
-from PySide6.QtWidgets import QPushButton, QSplitter, QTableView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QPushButton, QSizePolicy, QSplitter, QTableView, QVBoxLayout, QWidget
 
 from app.actions.action import ActionRegistry
 from app.presenters.identity import IdentityPresenter, IdentityState
@@ -25,15 +25,7 @@ from app.views.widgets.rows_table import Pages, RowsModel, rows_table, selected_
 from core.domain.person_name import isolated
 from core.domain.study import SkippedFile
 
-_STATES = {
-    "asking": "waits for you",
-    "waiting": "waiting",
-    "running": "running",
-    "done": "done",
-    "cancelled": "not imported",
-    "failed": "failed",
-}
-_REASON_WIDTH = 280
+_STATES = {"running": "Running", "cancelled": "Not imported", "failed": "Failed"}
 
 
 class ImportPanel(QWidget):
@@ -52,7 +44,7 @@ class ImportPanel(QWidget):
         self._hidden = identity.hidden
         self._shown: IssuesState | None = None
         self._reasons: tuple[Reason, ...] = ()
-        self.runs = RowsModel[ImportRun](("Import", "State", "What happened"), self._run_cells)
+        self.runs = RowsModel[ImportRun](("Import", "What happened"), self._run_cells)
         self.skipped = RowsModel[SkippedFile](("File", "Why it was skipped"), self._skipped_cells)
         self.conflicts = RowsModel[ConflictRow](
             ("The library has", "The other file", "Seen (UTC)"), self._conflict_cells
@@ -60,12 +52,12 @@ class ImportPanel(QWidget):
         self.quarantine = RowsModel[QuarantineRow](
             ("File", "What is wrong", "Seen (UTC)"), self._quarantine_cells
         )
-        self.runs_table = rows_table(theme, self.runs, "Imports", (152, 88))
-        self.skipped_table = rows_table(theme, self.skipped, "Skipped files", (216,))
-        self.conflict_table = rows_table(theme, self.conflicts, "Conflicts", (184, 184))
-        self.quarantine_table = rows_table(theme, self.quarantine, "Quarantine", (184, 232))
+        self.runs_table = rows_table(theme, self.runs, "Imports", (104,))
+        self.skipped_table = rows_table(theme, self.skipped, "Skipped files", (152,))
+        self.conflict_table = rows_table(theme, self.conflicts, "Conflicts", (128, 128))
+        self.quarantine_table = rows_table(theme, self.quarantine, "Quarantine", (128, 168))
         self.reason = ElidedCombo("Reason")
-        self.reason.setFixedWidth(_REASON_WIDTH)
+        self.reason.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.reason.activated.connect(lambda place: issues.choose_reason(self.reason.itemData(place)))
         self.copy = _button("Copy the list", "Copy what is listed, with reasons", self._copy_skipped)
         self.keep_library = _button(
@@ -82,7 +74,7 @@ class ImportPanel(QWidget):
         )
         self.pages = Pages(
             (
-                (SKIPPED, "Skipped", _page(self.skipped_table, self.reason, 1, self.copy)),
+                (SKIPPED, "Skipped", _page(self.skipped_table, self.reason, self.copy)),
                 (CONFLICTS, "Conflicts", _page(self.conflict_table, 1, self.keep_library, self.keep_new)),
                 (QUARANTINE, "Quarantine", _page(self.quarantine_table, 1, self.forget, self.retry)),
             ),
@@ -111,7 +103,8 @@ class ImportPanel(QWidget):
         for place, side in enumerate((left, right)):
             side.layout().setContentsMargins(12, 8, 12, 8)
             split.addWidget(side)
-            split.setStretchFactor(place, 2 + place)
+            split.setStretchFactor(place, 1)
+        split.setSizes([1000, 1000])
         return column(split, gap=0)
 
     # -- drawing -----------------------------------------------------------------------------------
@@ -173,11 +166,16 @@ class ImportPanel(QWidget):
     # -- cells -------------------------------------------------------------------------------------
 
     def _file(self, file: str) -> str:
-        return masked_file(file) if self._hidden else isolated(file)
+        if self._hidden:
+            return masked_file(file)
+        # The name first: where it lies matters less and is the part to cut.
+        folder, separator, name = file.rpartition("/")
+        return isolated(f"{name} · {folder}" if separator else file)
 
     def _run_cells(self, run: ImportRun) -> tuple[str, ...]:
         title = run.plain_title if self._hidden else isolated(run.title)
-        return title, _STATES.get(run.state, run.state), run.words
+        state = _STATES.get(run.state, "")
+        return title, " · ".join(part for part in (state, run.words) if part)
 
     def _skipped_cells(self, skipped: SkippedFile) -> tuple[str, ...]:
         return self._file(skipped.file), skipped.message

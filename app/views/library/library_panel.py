@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QCheckBox, QLayout, QLineEdit, QPushButton, QScrollArea, QSpinBox, QWidget
+from PySide6.QtGui import QIntValidator, QShowEvent
+from PySide6.QtWidgets import QCheckBox, QLayout, QLineEdit, QPushButton, QScrollArea, QWidget
 
 from app.actions.action import ActionRegistry
 from app.presenters.housekeeping import (
@@ -61,8 +61,8 @@ class LibraryPanel(QWidget):
 
     def _retention_page(self) -> QWidget:
         presenter = self._presenter
-        self.rule_table = rows_table(self._theme, self.rules, "Retention rules", (152,))
-        self.due_table = rows_table(self._theme, self.due, "Studies that would be removed", (240, 96))
+        self.rule_table = rows_table(self._theme, self.rules, "Retention rules", (112,))
+        self.due_table = rows_table(self._theme, self.due, "Studies that would be removed", (128, 76))
         self.due_table.hide()
         self._preview = ElidedLabel("", "dim")
         self.preview = _button(
@@ -92,28 +92,29 @@ class LibraryPanel(QWidget):
         self.rule_name.setAccessibleName("Name of the rule")
         self.rule_name.textChanged.connect(lambda _: self._update_buttons())
         self.rule_name.returnPressed.connect(self._add_rule)
-        self.days = QSpinBox()
-        self.days.setRange(1, _MOST_DAYS)
-        self.days.setValue(365)
-        self.days.setSuffix(" days")
-        self.days.setPrefix("after ")
+        self.days = QLineEdit("365")
+        self.days.setValidator(QIntValidator(1, _MOST_DAYS, self.days))
+        self.days.setFixedWidth(64)
         self.days.setAccessibleName("Days since the import")
+        self.days.textChanged.connect(lambda _: self._update_buttons())
         self.status = ElidedCombo("Reading status")
         self.status.addItem("only reviewed", (ReadStatus.REVIEWED.value,))
         self.status.addItem("in any status", ())
         self.status.setFixedWidth(128)
         self.kept = QLineEdit()
-        self.kept.setPlaceholderText("Keep those tagged…")
+        self.kept.setPlaceholderText("Keep studies with one of these tags, separated by commas")
         self.kept.setAccessibleName("Tags that keep a study, separated by commas")
         self.kept.setToolTip("Studies with one of these tags stay; separate tags by commas")
         self.copies = QCheckBox("Copies only")
         self.copies.setToolTip("Leave linked studies alone: removing them frees no space")
         self.add = _button("Add", "Keep the rule; it removes nothing until you apply it", self._add_rule)
-        line = row(self.rule_name, self.days, self.status, self.kept, self.copies, self.add, gap=8)
-        line.setStretch(0, 2)
-        line.setStretch(3, 1)
+        after, days = Label("after", "dim"), Label("days", "dim")
+        first = row(self.rule_name, after, self.days, days, self.status, gap=8)
+        first.setStretch(0, 1)
+        second = row(self.kept, self.copies, self.add, gap=8)
+        second.setStretch(0, 1)
         form = QWidget()
-        form.setLayout(line)
+        form.setLayout(column(first, second, gap=8))
         return form
 
     def _backup_page(self, registry: ActionRegistry) -> QWidget:
@@ -179,7 +180,7 @@ class LibraryPanel(QWidget):
         rule = bool(selected_rows(self.rule_table, self.rules)) and free
         for button in (self.preview, self.apply, self.drop):
             button.setEnabled(rule)
-        self.add.setEnabled(bool(self.rule_name.text().strip()) and free)
+        self.add.setEnabled(self._is_rule() and free)
         self.back_up.setEnabled(free)
         self.restore.setEnabled(bool(selected_rows(self.backup_table, self.backups)) and free)
         self.check.setEnabled(not state.checking and free)
@@ -195,13 +196,16 @@ class LibraryPanel(QWidget):
         for rule in selected_rows(self.rule_table, self.rules)[:1]:
             act(rule.name)
 
+    def _is_rule(self) -> bool:
+        return bool(self.rule_name.text().strip()) and self.days.hasAcceptableInput()
+
     def _add_rule(self) -> None:
-        name = self.rule_name.text().strip()
-        if not name:
+        if not self._is_rule():
             return
+        name = self.rule_name.text().strip()
         tags = tuple(tag.strip() for tag in self.kept.text().split(",") if tag.strip())
         rule = RetentionRule(
-            name, self.days.value(), self.status.currentData(), tags, self.copies.isChecked()
+            name, int(self.days.text()), self.status.currentData(), tags, self.copies.isChecked()
         )
         self._presenter.save_rule(rule)
         self.rule_name.clear()
@@ -249,9 +253,17 @@ def _button(title: str, tip: str, run: Callable[[], None]) -> QPushButton:
     return button
 
 
+class _Page(QWidget):
+    """A page that gives way as far as its parts do: a scroll area else takes room for all that they wish."""
+
+    def heightForWidth(self, width: int) -> int:
+        layout = self.layout()
+        return layout.minimumHeightForWidth(width) if layout is not None else -1
+
+
 def _scrolled(layout: QLayout) -> QScrollArea:
     """Return a page that scrolls where the panel is too low or narrow for it."""
-    body = QWidget()
+    body = _Page()
     body.setObjectName("plain")
     body.setLayout(layout)
     area = QScrollArea()

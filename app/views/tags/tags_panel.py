@@ -22,6 +22,7 @@ from app.views.theme import Theme
 from app.views.widgets.controls import ElidedCombo, ElidedLabel, IconButton, Label, column, follow_keys, row
 
 _WIDTHS = (168, 240, 40)
+_COMPARE_WIDTH = 216
 _PAUSE_MS = 120
 _COMPARISONS = (
     (COMPARE_NOT, "Don't compare"),
@@ -37,6 +38,7 @@ class TagTree(QTreeView):
         super().__init__()
         self._copy = copy
         self._search = search
+        self.setObjectName("elements")
         self.setUniformRowHeights(True)
         self.setAlternatingRowColors(False)
         self.setSelectionMode(QTreeView.SelectionMode.ExtendedSelection)
@@ -107,22 +109,13 @@ class TagsPanel(QWidget):
         presenter.attach(self)
 
     def _arranged(self) -> QVBoxLayout:
-        self.search.setMinimumWidth(160)
-        self.compare.setFixedWidth(168)
-        tools = row(
-            self.search,
-            self._found,
-            self.previous,
-            self._place,
-            self.next,
-            self.follow,
-            self.compare,
-            gap=8,
-        )
-        tools.setStretch(0, 2)
-        tools.setStretch(1, 1)
-        body = column(tools, self._note, self._message, self.tree, gap=8, margins=(12, 8, 12, 8))
-        body.setStretch(3, 1)
+        self.compare.setFixedWidth(_COMPARE_WIDTH)
+        searching = row(self.search, self._found, gap=8)
+        searching.setStretch(0, 2)
+        searching.setStretch(1, 1)
+        tools = row(self.previous, self._place, self.next, self.follow, 1, self.compare, gap=8)
+        body = column(searching, tools, self._note, self._message, self.tree, gap=8, margins=(12, 8, 12, 8))
+        body.setStretch(4, 1)
         return body
 
     def set_theme(self, theme: Theme) -> None:

@@ -21,7 +21,7 @@ from PySide6.QtWidgets import QLineEdit, QTextEdit, QWidget
 from app.views.theme import Theme
 
 _INSET = 12
-_VEIL = 216
+_VEIL = 236
 _TITLE, _HINT = (
     "Drop to import",
     "Folders, CDs (DICOMDIR), ZIPs and files; nothing on screen changes meanwhile",

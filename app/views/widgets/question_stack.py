@@ -84,7 +84,7 @@ class QuestionStack(QWidget):
         self.cards: dict[int, QuestionCard] = {}
         self.make_room: Callable[[], None] = lambda: None
         self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(8, 8, 8, 0)
+        self._layout.setContentsMargins(8, 8, 8, 8)
         self._layout.setSpacing(8)
         presenter.attach(self)
 

@@ -71,6 +71,7 @@ def rows_table(theme: Theme, model: QAbstractTableModel, name: str, widths: Sequ
     table = QTableView()
     table.setModel(model)
     table.setShowGrid(False)
+    table.setMinimumHeight(2 * theme.size("hit"))
     table.setWordWrap(False)
     table.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
     table.setTabKeyNavigation(False)

@@ -295,7 +295,7 @@ def test_a_rule_is_previewed_and_applied_only_when_confirmed(
     engine.due = [study_line("t1"), study_line("t2")]
     house.keeping.apply(RULE.name)
     question = house.questions.state.questions[0]
-    assert question.what == "“Old and reviewed” would remove 2 studies with 96 files."
+    assert question.what == "Remove 2 studies with 96 files, as “Old and reviewed” says?"
     assert house.questions.state.focus == question.id and question.choices[0].id == "no"
     house.answer("no")
     assert not any(call[0] == "apply_rule" for call in engine.calls)
