@@ -158,6 +158,8 @@ class SessionPresenter:
             "Import the study that it belongs to, then choose it again.",
             self._generation,
         )
+        panels.models.set_series(summary)
+        panels.status.set_series(summary)
         panels.status.end_task("load")
         self.opened(summary)
         if panels.derived is not None and summary.object_kind in READABLE_ALONE:
