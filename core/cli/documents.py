@@ -25,6 +25,11 @@ def series_document(series: SeriesSummary) -> dict[str, Any]:
         "regular": series.regular,
         "axis_codes": series.axis_codes,
         "lossy": series.lossy,
+        "time_points": series.time_points,
+        "dimension": series.dimension,
+        "view": series.view,
+        "object_kind": series.object_kind.value,
+        "source_series": list(series.source_series),
         "issues": [
             {"code": i.code, "message": i.message, "blocks_volumetry": i.blocks_volumetry}
             for i in series.issues
