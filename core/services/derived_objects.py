@@ -26,6 +26,9 @@ from core.services.list_studies import get_series
 
 __all__ = ["contours_as_segmentation", "derived_of", "find_object", "grid_of", "open_derived", "render_page"]
 
+_OF_A_STUDY = frozenset((ObjectKind.REPORT, ObjectKind.DOCUMENT))
+"""Kinds that belong to the whole study when they name no images."""
+
 
 def derived_of(engine: Engine, series_key: str) -> list[DerivedHeader]:
     """Return what the objects of a series say of themselves.
@@ -201,6 +204,8 @@ def _is_made_from(series: SeriesSummary, source: SeriesSummary) -> bool:
         return False
     if series.source_series:
         return source.series_uid in series.source_series
+    if series.object_kind in _OF_A_STUDY:
+        return True
     frame = series.frame_of_reference_uid
     return bool(frame) and frame == source.frame_of_reference_uid
 

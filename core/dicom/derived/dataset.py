@@ -18,12 +18,12 @@ from core.dicom.part10 import NotDicom, ParsedFile, parse_file
 if TYPE_CHECKING:
     from core.dicom.header import Header
 
-MAX_HEADER_BYTES = 192 << 20
+MAX_HEADER_BYTES = 128 << 20
 """Elements without pixels or documents; a structure set of a long series has about 50 MB."""
 MAX_TEXT = 64_000
 """Characters of one text that are kept."""
 
-_CONTROL = {code: None for code in range(32) if code not in (9, 10, 13)} | {127: None}
+_CONTROL = {code: None for code in range(32) if code not in (9, 10)} | {127: None}
 _CHARACTER_SET = 0x00080005
 
 
@@ -64,7 +64,8 @@ class Item:
 
     def words(self, tag: int) -> str:
         """Return a text in its character set, without control characters."""
-        return self.elements.person_text(tag)[:MAX_TEXT].translate(_CONTROL).strip()
+        text = self.elements.person_text(tag)[:MAX_TEXT].replace("\r\n", "\n").replace("\r", "\n")
+        return text.translate(_CONTROL).strip()
 
     def numbers(self, tag: int) -> tuple[float, ...]:
         """Return finite numbers; empty when one of them is none."""

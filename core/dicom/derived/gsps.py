@@ -168,7 +168,7 @@ class _Drawing:
         self._add(images, units, points, shape.lower(), "", filled, layer)
 
     def _text(self, item: Item, images: Sequence[SourceImage], layer: str) -> None:
-        text = item.words(0x00700006).replace("\r\n", "\n").replace("\r", "\n")
+        text = item.words(0x00700006)
         low, high = item.numbers(0x00700010), item.numbers(0x00700011)
         anchor = item.numbers(0x00700014)
         if len(low) == 2 and len(high) == 2:

@@ -83,6 +83,8 @@ class _Reading:
                 self.faults["rtstruct.contours_without_structure"] += 1
             else:
                 contours[number] = item
+        referenced = self.data.first(0x30060010)
+        frame = referenced.text(0x00200052) if referenced is not None else ""
         found: dict[int, RegionOfInterest] = {}
         for item in self.data.items(0x30060020):
             number = item.integer(0x30060022)
@@ -90,7 +92,12 @@ class _Reading:
                 raise malformed(
                     "An ROI Number (3006,0022) is missing or twice there.", "rtstruct.invalid_structures"
                 )
-            found[number] = self._region(item, number, contours.pop(number, None), types.get(number, ""))
+            drawn = contours.pop(number, None)
+            own_frame = item.text(0x30060024)
+            if frame and own_frame and own_frame != frame and drawn is not None:
+                self.faults["rtstruct.several_frames"] += 1
+                drawn = None
+            found[number] = self._region(item, number, drawn, types.get(number, ""))
         self.faults["rtstruct.contours_without_structure"] += len(contours)
         return tuple(found.values())
 
@@ -140,6 +147,8 @@ class _Reading:
     def issues(self) -> list[SeriesIssue]:
         """Return what was wrong, with counts."""
         texts = {
+            "rtstruct.several_frames": "{} structures lie in another frame of reference than the first one and are "
+            "not shown.",
             "rtstruct.contours_without_structure": "{} contour lists belong to no structure and are not shown.",
             "rtstruct.invalid_contours": "{} contours have no valid points (3006,0050) and are not shown.",
             "rtstruct.point_count": "{} contours have another number of points than they state (3006,0046).",

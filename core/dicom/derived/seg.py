@@ -40,9 +40,9 @@ WANTED = (
     | IMAGE_TAGS
     | frozenset((SHARED, PER_FRAME, 0x00620001, 0x00620002, 0x0062000E, 0x00620010, 0x00209311, 0x00280006))
 )
-MAX_FRAME_PIXELS = 1 << 27
+MAX_FRAME_PIXELS = 1 << 26
 MAX_PIXELS = 1 << 34
-MAX_COMPRESSED_PIXELS = 1 << 33
+MAX_COMPRESSED_PIXELS = 1 << 32
 _MAX_UNDESCRIBED = 1000
 _SEGMENT_IDENTIFICATION = 0x0062000A
 _REPORT_EVERY = 64
@@ -200,8 +200,7 @@ class _Filling:
     def _fractional(self, frame: int, stored: NDArray) -> None:
         number = self.numbers[frame]
         highest = self.file.data.integer(0x0062000E) or int(np.iinfo(stored.dtype).max)
-        # "at least half": a fraction that rounds to a half counts as inside
-        self._add(frame, number, stored.astype(np.int32) * 2 >= highest)
+        self._add(frame, number, stored >= (highest + 1) // 2)
         array = self._fraction_of(number)
         if array is None:
             return
@@ -263,12 +262,12 @@ class _Filling:
         if box is None:
             return
         window = self.placed.placement.window(frame, mask)
-        total = int(mask.sum())
+        total = int(np.count_nonzero(mask))
         self.voxels[value] += total
         inside = window.values if window.plane >= 0 else mask[:0]
         box = tight_box(inside) if inside.size else None
         if window.cut:
-            self.outside += total - int(inside.sum())
+            self.outside += total - int(np.count_nonzero(inside))
         if box is None:
             return
         rows, columns = (

@@ -249,3 +249,13 @@ def surrounds(points: np.ndarray, x: float, y: float) -> bool:
         if (y0 < y) != (y1 < y) and x0 + (y - y0) / (y1 - y0) * (x1 - x0) < x:
             inside = not inside
     return inside
+
+
+def test_a_structure_in_another_frame_of_reference_is_not_drawn(tmp_path: Path) -> None:
+    geometry = grid()
+    data = structure_set({name: [box(geometry, 2, 0, (1, 1), (5, 5))] for name in ("Here", "Elsewhere")})
+    data.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = FRAME_OF_REFERENCE
+    data.StructureSetROISequence[1].ReferencedFrameOfReferenceUID = "1.9.9"
+    structures = read_structures(save(data, tmp_path / "rt.dcm"))
+    assert [len(region.contours) for region in structures.regions] == [1, 0]
+    assert [issue.code for issue in structures.header.issues] == ["rtstruct.several_frames"]
