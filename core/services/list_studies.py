@@ -150,8 +150,8 @@ def thumbnail(engine: Engine, series_key: str) -> NDArray[np.uint8] | None:
     Returns
     -------
     numpy.ndarray or None
-        ``(H, W)`` uint8, at most 128 pixels a side; None when the series has no picture. Made once, then read from
-        the encrypted cache. Takes up to a second the first time: call it off the GUI thread.
+        ``(H, W)`` uint8, for colour ``(H, W, 3)``, at most 128 pixels a side; None when the series has no picture.
+        Made once, then read from the encrypted cache. Takes up to a second the first time: call it off the GUI thread.
     """
     # Here, not above: listing studies shall not load the decoders.
     from core.services import thumbnails
