@@ -13,14 +13,20 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 
 from core.domain.audit import AuditCode
-from core.domain.derived import DerivedSegmentation, Document, StructureContours
+from core.domain.derived import DerivedSegmentation, Document, ParametricMap, StructureContours
 from core.domain.errors import EnvironmentFault, InputError, SafetyError
+from core.domain.explanation import Explanation
+from core.domain.geometry import VolumeGeometry
+from core.domain.segmentation import Segmentation
 from core.domain.study import ObjectKind
 from core.export.kos import write_kos
+from core.export.pm import write_parametric_map
 from core.export.seg import SegmentAuthor, write_seg
 from core.export.source import read_source
 from core.export.sr import write_sr
 from core.formats.nifti import read_nifti
+from core.phantom.acquisition import cr_acquisition
+from core.phantom.dicom import PhantomSubject, write_study
 from core.services import derived_objects, export_derived, verify_audit
 from core.services.engine import Engine
 from core.services.import_study import import_paths
@@ -28,7 +34,7 @@ from core.services.load_volume import load_volume
 from tests.fakes.data import data_path
 from tests.fakes.dicom_files import write_stack
 from tests.fakes.engines import make_engine
-from tests.fakes.marked_phantom import MODEL, MarkedPhantom, facts, grid, write_marked
+from tests.fakes.marked_phantom import MODEL, SEGMENTS, MarkedPhantom, facts, grid, write_marked
 
 
 @pytest.fixture
@@ -197,6 +203,27 @@ def test_structures_are_written_on_the_grid_of_their_images(engine: Engine, tmp_
     back = read_nifti(tmp_path / "out" / "structures.nii.gz")
     assert back.geometry.shape_kji == (2, 512, 512) and back.voxels.sum() == 1443
     assert document["structures"][0]["contours"] == 2
+
+
+def test_objects_on_a_radiograph_lie_on_its_pixels(engine: Engine, tmp_path: Path) -> None:
+    geometry = VolumeGeometry.from_axes((1, 12, 10), (0.8, 0.8, 0.8), np.eye(3), (0.0, 0.0, 0.0))
+    pixels = np.arange(120, dtype=np.int16).reshape(1, 12, 10)
+    study = write_study(pixels, geometry, cr_acquisition(), PhantomSubject(), key="cr", out=tmp_path / "cr")
+    source = read_source(study.files, geometry)
+    truth = np.zeros((1, 12, 10), np.uint8)
+    truth[0, 2:5, 7:9] = 2
+    heat = np.random.default_rng(0).random((1, 12, 10), dtype=np.float32)
+    explanation = Explanation(geometry, heat, "gradcam", "Liver", "layer", (2.0, 2.0, 2.0))
+    segmentation = Segmentation(geometry, truth, SEGMENTS)
+    write_seg(segmentation, source, tmp_path / "made", result_id="r", author=SegmentAuthor(MODEL))
+    write_parametric_map(explanation, source, tmp_path / "made", model=MODEL)
+    import_paths(engine, [tmp_path / "cr", tmp_path / "made"], mode="link")
+    headers = derived_objects.derived_of(engine, study.series_uid)
+    opened = {h.kind: derived_objects.open_derived(engine, h.sop_instance_uid) for h in headers}
+    seg, found = opened[ObjectKind.SEGMENTATION], opened[ObjectKind.PARAMETRIC_MAP]
+    assert isinstance(seg, DerivedSegmentation) and isinstance(found, ParametricMap)
+    assert np.array_equal(seg.layers[0].labels > 0, truth > 0)
+    assert np.array_equal(found.values, heat)
 
 
 def test_a_page_is_drawn_through_the_service(engine: Engine, tmp_path: Path) -> None:
