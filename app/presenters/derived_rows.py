@@ -44,6 +44,8 @@ KIND_WORDS = {
     ObjectKind.UNKNOWN: "Object",
 }
 WITH_PANE = {ObjectKind.REPORT, ObjectKind.KEY_OBJECTS, ObjectKind.DOCUMENT}
+_LITTLE = 0.5
+_IDENTIFIER = "UIDREF"
 Lps = tuple[float, float, float]
 Rasterise = Callable[[StructureContours, VolumeGeometry], DerivedSegmentation]
 
@@ -72,6 +74,7 @@ class ObjectRow:
     state: str = ""
     words: str = ""
     parts: tuple[PartRow, ...] = ()
+    date: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,10 +140,11 @@ class Prepared:
 def row_of(header: DerivedHeader) -> ObjectRow:
     """Return an object's line before it is read."""
     kind = KIND_WORDS.get(header.kind, "Object")
-    label = header.label or header.description
+    label = _title(header)
     title = f"{kind} · {label}" if label and label.casefold() != kind.casefold() else kind
     detail = " · ".join(part for part in (header.maker or "maker not stated", header.created) if part)
-    return ObjectRow(header.sop_instance_uid, header.kind, title, detail, words=_issue_words(header))
+    words, date = _issue_words(header), header.created[:10]
+    return ObjectRow(header.sop_instance_uid, header.kind, title, detail, words=words, date=date)
 
 
 def _issue_words(header: DerivedHeader) -> str:
@@ -223,7 +227,11 @@ def _map(content: ParametricMap, volume: Volume) -> Prepared:
     title = content.quantity or content.header.label or "Parametric map"
     values = value_map(content.values, content.geometry, volume.geometry, title, content.unit)
     shown = ShownObject(content.header.sop_instance_uid, _title(content.header), values=values)
-    return Prepared(content, shown, words=_issue_words(content.header))
+    words = [_issue_words(content.header)]
+    covered = float(np.isfinite(values.values).mean())
+    if covered < _LITTLE:
+        words.append(f"The map covers {covered * 100:.1f} % of the pictures.")
+    return Prepared(content, shown, words=" ".join(w for w in words if w))
 
 
 def _presentation(content: PresentationState, volume: Volume) -> Prepared:
@@ -300,7 +308,8 @@ def _places(layer: Segmentation) -> dict[int, Lps]:
 
 
 def _title(header: DerivedHeader) -> str:
-    return header.label or header.description or KIND_WORDS.get(header.kind, "Object")
+    """The description, which people write, rather than the label, which is often a code."""
+    return header.description or header.label or KIND_WORDS.get(header.kind, "Object")
 
 
 # -- beside the pictures -------------------------------------------------------------------------------
@@ -327,12 +336,13 @@ def _report(content: StructuredReport) -> Prepared:
             item.depth, item.name, _with_unit(item.value, item.unit), target(item, item.value or item.name)
         )
         for item in content.items
+        if item.value_type != _IDENTIFIER
     )
     measurements = tuple(
         MeasureLine(
             m.name,
             _with_unit(f"{m.value:g}", m.unit),
-            " · ".join(part for part in (m.finding, m.site, m.tracking_id) if part),
+            " · ".join(dict.fromkeys(part for part in (m.finding, m.site, m.tracking_id) if part)),
             target(m, f"{m.name} {_with_unit(f'{m.value:g}', m.unit)}"),
         )
         for m in content.measurements
@@ -352,7 +362,8 @@ def _report(content: StructuredReport) -> Prepared:
 
 
 def _with_unit(value: str, unit: str) -> str:
-    return f"{value} {unit}" if unit and unit not in ("1", "{ratio}") else value
+    text = f"{value} {unit}" if unit and unit not in ("1", "{ratio}") else value
+    return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
 def _key_images(content: KeyObjects) -> Prepared:

@@ -114,7 +114,8 @@ class ObjectsPanel(QWidget):
     def _draw_row(self, item: QTreeWidgetItem, row: ObjectRow) -> None:
         item.setText(0, row.title)
         item.setIcon(0, self._theme.icon(_ICONS.get(row.kind, "document")))
-        item.setText(1, {"loading": "reading…", "failed": "refused"}.get(row.state, ""))
+        item.setText(1, {"loading": "reading…", "failed": "refused"}.get(row.state, row.date))
+        item.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         item.setToolTip(0, "\n".join(part for part in (row.title, row.detail, row.words) if part))
         item.setCheckState(0, _checked(row.shown))
         for place, part in enumerate(row.parts):

@@ -70,7 +70,7 @@ class ReadPane(QWidget):
             for name, icon, tip in (
                 ("back", "previous", "Previous page (Page Up)"),
                 ("forth", "next", "Next page (Page Down)"),
-                ("out", "slower", "Smaller (-)"),
+                ("out", "zoom-out", "Smaller (-)"),
                 ("in", "zoom", "Larger (+)"),
             )
         }
@@ -155,11 +155,17 @@ class ReadPane(QWidget):
             _prepare(item, entry.target, 2)
             parents.append(item)
         self.items.expandAll()
-        for column_number in range(2):
-            self.items.resizeColumnToContents(column_number)
-            self.measurements.resizeColumnToContents(column_number)
-        most = max(self.width() // 2, LEAST_WIDTH // 2)
-        self.items.setColumnWidth(0, min(self.items.columnWidth(0), most))
+        self._fit_columns()
+
+    def _fit_columns(self) -> None:
+        """Names get what they need, but no more than leaves room for the values."""
+        width = max(self.width(), LEAST_WIDTH)
+        self.items.resizeColumnToContents(0)
+        self.items.setColumnWidth(0, min(self.items.columnWidth(0), width // 2))
+        for place, share in ((0, 0.45), (1, 0.3)):
+            self.measurements.resizeColumnToContents(place)
+            widest = min(self.measurements.columnWidth(place), round(width * share))
+            self.measurements.setColumnWidth(place, widest)
 
     def _mark(self, chosen: int) -> None:
         for tree in (self.measurements, self.items):
@@ -180,6 +186,7 @@ class ReadPane(QWidget):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
+        self._fit_columns()
         self._rest.start()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
