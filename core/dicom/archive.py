@@ -124,6 +124,8 @@ def _stream(opened: zipfile.ZipFile, member: zipfile.ZipInfo, out: Path, budget:
                 if count > member.file_size:
                     raise zipfile.BadZipFile("longer than stated")
                 target.write(chunk)
+        if count != member.file_size:
+            raise zipfile.BadZipFile("shorter than stated")
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)

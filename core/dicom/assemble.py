@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from core.dicom.cine import frame_times_ms
 from core.dicom.decode import PixelReader
-from core.dicom.faults import malformed, translated
+from core.dicom.faults import malformed, memory_guarded, translated
 from core.dicom.header import Header
 from core.dicom.layout import Layout, lay_out
 from core.dicom.mosaic import TileReader
@@ -209,7 +209,8 @@ class _Assembly:
 
     def run(self, progress: Progress, cancel: CancelToken | None) -> NDArray:
         """Decode all frames in a few threads, the middle one first; return the array."""
-        out = np.empty(self.shape, dtype=self.dtype)
+        with memory_guarded("Loading the series"):
+            out = np.empty(self.shape, dtype=self.dtype)
         total = len(self.layout.frames)
         self.low = np.zeros(total, dtype=np.int64)
         self.high = np.zeros(total, dtype=np.int64)

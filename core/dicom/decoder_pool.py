@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 import core
 from core.dicom.codec import CodedFrame, undecodable, wrong_size
+from core.dicom.faults import malformed
 from core.dicom.frame_pipe import read_head, read_into, write_message
 from core.domain.errors import AppError, BugError, EnvironmentFault, InputError
 
@@ -33,6 +34,7 @@ if sys.platform == "linux":
 
 _F_SETPIPE_SZ = 1031
 _PIPE_BYTES = 1 << 20
+MOST_FRAME_BYTES = 1 << 30
 _TIMED_OUT = 1
 """Exit status that the watchdog of ``decoder_process`` leaves."""
 _LEFT_AT_ONCE_S = 5.0
@@ -162,6 +164,11 @@ class DecoderPool:
         EnvironmentFault
             When no decoder can be started.
         """
+        if coded.decoded_bytes > MOST_FRAME_BYTES:
+            raise malformed(
+                f"One frame would have {coded.decoded_bytes >> 20} MB; the most is {MOST_FRAME_BYTES >> 20} MB.",
+                "dicom.too_large",
+            )
         child, used = self._take()
         asked_at = time.monotonic()
         try:

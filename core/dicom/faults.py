@@ -31,6 +31,21 @@ def malformed(message: str, code: str = "dicom.malformed") -> InputError:
 
 
 @contextmanager
+def memory_guarded(what: str) -> Iterator[None]:
+    """Turn a lack of memory inside the block into an EnvironmentFault (``memory.exhausted``)."""
+    try:
+        yield
+    except MemoryError as error:
+        raise _no_memory(what) from error
+
+
+def _no_memory(what: str) -> EnvironmentFault:
+    return EnvironmentFault(
+        "memory.exhausted", f"{what} needs more memory than there is.", "Close other programs and try again."
+    )
+
+
+@contextmanager
 def translated(what: str, code: str = "dicom.malformed") -> Iterator[None]:
     """Turn whatever a library raises inside the block into an AppError.
 
@@ -53,11 +68,7 @@ def translated(what: str, code: str = "dicom.malformed") -> Iterator[None]:
     except AppError:
         raise
     except MemoryError as error:
-        raise EnvironmentFault(
-            "memory.exhausted",
-            f"{what} needs more memory than there is.",
-            "Close other programs and try again.",
-        ) from error
+        raise _no_memory(what) from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise EnvironmentFault(

@@ -15,7 +15,22 @@ from core.dicom.faults import malformed
 from core.dicom.source import ByteSource, inflate
 from core.dicom.syntaxes import DEFLATED_LE, EXPLICIT_LE, IMPLICIT_LE, TransferSyntax, syntax_of
 
-EXECUTABLE_PREAMBLES = (b"MZ", b"\x7fELF", b"#!", b"PK\x03\x04", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe")
+# Programs of Windows, Linux, macOS and Java, scripts, archives, documents: what another program would run or open.
+# A TIFF header is left alone: the standard allows it there.
+EXECUTABLE_PREAMBLES = (
+    *(b"MZ", b"\x7fELF", b"#!", b"PK\x03\x04", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe"),
+    *(
+        b"\xfe\xed\xfa\xcf",
+        b"\xfe\xed\xfa\xce",
+        b"dex\n",
+        b"%PDF",
+        b"<",
+        b"Rar!",
+        b"7z\xbc\xaf",
+        b"MSCF",
+        b"\x1f\x8b",
+    ),
+)
 
 
 _META_HEADER = struct.Struct("<xxH2sH").unpack_from

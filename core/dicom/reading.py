@@ -116,6 +116,10 @@ def checked(parsed: ParsedFile) -> Header:
             )
         )
     header = describe(parsed)
+    if odd := _odd_values(header):
+        issues.append(
+            SeriesIssue("dicom.invalid_value", f"{', '.join(odd)}: the value can't be used and was left out.")
+        )
     if not header.rescale_sound:
         issues.append(
             SeriesIssue(
@@ -138,3 +142,21 @@ def checked(parsed: ParsedFile) -> Header:
     header.issues = tuple(issues)
     recent_headers.put(header)
     return header
+
+
+def _odd_values(header: Header) -> list[str]:
+    """Name the elements that are there, hold something, and cannot be used."""
+    e = header.elements
+    odd = []
+    if not header.modality and header.has_pixels:
+        odd.append("Modality (0008,0060)")
+    if header.position is None and e.text(0x00200032):
+        odd.append("Image Position (Patient) (0020,0032)")
+    if not header.orientation and e.text(0x00200037):
+        odd.append("Image Orientation (Patient) (0020,0037)")
+    frames = e.integer(0x00280008)
+    if e.text(0x00280008) and (frames is None or frames < 1):
+        odd.append("Number of Frames (0028,0008)")
+    if header.has_pixels and e.integer(0x00280103) not in (None, 0, 1):
+        odd.append("Pixel Representation (0028,0103)")
+    return odd

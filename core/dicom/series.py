@@ -39,8 +39,12 @@ def build_series(headers: Sequence[Header]) -> tuple[list[ScannedSeries], list[S
     series: list[ScannedSeries] = []
     skipped: list[SkippedFile] = []
     keys_used: Counter[str] = Counter()
-    for members in by_series.values():
+    claimed = Counter(series_uid for _, series_uid in by_series)
+    for (_, series_uid), members in by_series.items():
         groups = _split(members, skipped)
+        if claimed[series_uid] > 1:
+            for group in groups:
+                group.issues.append(_claimed(claimed[series_uid]))
         groups.sort(key=lambda g: (-sum(h.frames for h in g.headers), instance_key(g.headers[0])))
         for group in groups:
             uid = group.headers[0].series_uid
@@ -49,6 +53,14 @@ def build_series(headers: Sequence[Header]) -> tuple[list[ScannedSeries], list[S
             series.extend(_scanned(group, key, len(groups), skipped))
     series.sort(key=lambda s: (s.summary.study_uid, s.summary.series_number or 0, s.summary.key))
     return series, skipped
+
+
+def _claimed(studies: int) -> SeriesIssue:
+    return SeriesIssue(
+        "dicom.mixed_studies",
+        f"Files of {studies} studies claim this Series Instance UID; each study shows its own.",
+        blocks_volumetry=True,
+    )
 
 
 def _split(members: list[Header], skipped: list[SkippedFile]) -> list[Group]:
@@ -147,8 +159,9 @@ def _cluster(orientation: tuple[float, ...], clusters: list[tuple[float, ...]]) 
 
 
 def _note_mixtures(members: list[Header], groups: list[Group], references: set[str]) -> None:
-    """Say on every group when one series mixes frames of reference or patients."""
+    """Say on every group when one series mixes frames of reference, modalities or patients."""
     patients = {h.patient_key for h in members}
+    modalities = {h.modality for h in members if shown_as_image(h)}
     for group in groups:
         numbers = [h.instance_number for h in group.headers if h.instance_number is not None]
         span = f"images {min(numbers)} to {max(numbers)}" if numbers else f"{len(group.headers)} images"
@@ -165,6 +178,14 @@ def _note_mixtures(members: list[Header], groups: list[Group], references: set[s
                 SeriesIssue(
                     "geometry.frame_of_reference_varies",
                     f"The slices ({span}) name different frames of reference; they are taken as one stack.",
+                )
+            )
+        if len(modalities) > 1:
+            group.issues.append(
+                SeriesIssue(
+                    "dicom.mixed_modality",
+                    f"The series holds images of several modalities ({', '.join(sorted(modalities))}).",
+                    blocks_volumetry=True,
                 )
             )
         if len(patients) > 1:

@@ -318,6 +318,12 @@ def _voxels(image: Any, header: NiftiHeader, frame: int) -> NDArray:
         return _scaled(raw, slope, inter)
     except AppError:
         raise
+    except MemoryError as error:
+        raise EnvironmentFault(
+            "memory.exhausted",
+            "The NIfTI file needs more memory than there is.",
+            "Close other programs and try again.",
+        ) from error
     except (*_RAISED, OSError, AttributeError) as error:
         raise _damaged(error) from error
 

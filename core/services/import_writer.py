@@ -252,12 +252,13 @@ class ImportWriter:
         return True
 
     def _write_series(self, uow: UnitOfWork, plan: Plan) -> None:
-        first = plan.parts[0]
-        study_uid = first.summary.study_uid
-        if uow.studies.exists(study_uid):
-            uow.studies.touch(study_uid)
-        else:
-            uow.studies.add(study_of(self._engine, first), first.identity)
+        # More than one only where files of two studies claim one Series Instance UID.
+        first_of_study = {part.summary.study_uid: part for part in reversed(plan.parts)}
+        for study_uid, first in first_of_study.items():
+            if uow.studies.exists(study_uid):
+                uow.studies.touch(study_uid)
+            else:
+                uow.studies.add(study_of(self._engine, first), first.identity)
         if plan.replaces:
             uow.series.remove_series_uid(plan.series_uid)
         for part in plan.parts:
