@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import permutations, product
 from pathlib import Path
 
+import highdicom as hd
 import numpy as np
 import pytest
 from pydicom.dataset import FileDataset
@@ -324,3 +325,18 @@ def test_nonsense_is_refused(tmp_path: Path, what: str) -> None:
     path = save(data, tmp_path / "seg.dcm")
     with pytest.raises(AppError):
         read_segmentation(path)
+
+
+@pytest.mark.parametrize("name", ["liver.dcm", "partial_overlaps.dcm", "23x38x3/seg/label.seg"])
+def test_voxels_and_centroids_agree_with_highdicom(name: str) -> None:
+    path = data_path(f"{LIVER}/{name}")
+    seg = read_segmentation(path)
+    reference = hd.seg.segread(path)
+    for number in reference.segment_numbers:
+        volume = reference.get_volume(segment_numbers=[number], combine_segments=False)
+        indices = np.argwhere(volume.array[..., 0] > 0)
+        (layer,) = (layer for layer in seg.layers if (layer.labels == number).any())
+        k, j, i = np.nonzero(layer.labels == number)
+        assert len(k) == len(indices)
+        found = layer.geometry.lps_of(np.column_stack([i, j, k])).mean(axis=0)
+        assert np.allclose(found, volume.map_indices_to_reference(indices).mean(axis=0), atol=1e-6)
