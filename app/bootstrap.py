@@ -461,6 +461,7 @@ class Application(QObject):
             self.session.close_series("This study was removed from the library.")
             self.tags.set_series(None)
             self.top_bar.set_study("")
+        self.worklist.forget(study_uids)
         self.worklist.refresh()
         self.worklist.refresh_waiting()
         self._refresh_audit()

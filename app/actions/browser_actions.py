@@ -28,6 +28,7 @@ def add_browser_actions(registry: ActionRegistry, subjects: Subjects) -> None:
     for status, title in _STATUSES:
         icon = f"status-{status.value.replace('_', '-')}"
         add(f"study.status.{status.value}", title, _marker(subjects, status), icon, has_studies)
+    add("study.undo", "Undo the last status or tag", marks.undo, "undo", lambda: marks.can_undo)
     add(
         "study.delete",
         "Delete from the library…",

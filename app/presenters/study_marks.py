@@ -12,6 +12,7 @@ from core.domain.person_name import isolated
 from core.domain.study import ReadStatus
 
 LONGEST_TAG = 40
+_STEPS_KEPT = 20
 
 
 class StudyMarks:
@@ -32,6 +33,7 @@ class StudyMarks:
         self._notices = notices
         self._worklist = worklist
         self._chosen: tuple[str, ...] = ()
+        self._before: list[list[StudyLine]] = []
         self.delete_requested: Callable[[tuple[str, ...]], None] | None = None
         self.changed: Callable[[], None] = lambda: None
 
@@ -67,21 +69,53 @@ class StudyMarks:
         else:
             self._change(uids, lambda: self._engine.add_tag(uids, name))
 
+    @property
+    def can_undo(self) -> bool:
+        """Whether a mark was made that can be taken back."""
+        return bool(self._before)
+
+    def undo(self) -> None:
+        """Take back the last mark: each study gets the status and the tags that it had."""
+        if not self._before:
+            return
+        before = self._before.pop()
+        engine = self._engine
+
+        def work() -> None:
+            for old in before:
+                uid, now = (old.study_uid,), self._engine.study_line(old.study_uid)
+                if now.status != old.status:
+                    engine.set_status(uid, old.status)
+                for tag in set(now.tags) - set(old.tags):
+                    engine.remove_tag(uid, tag)
+                for tag in set(old.tags) - set(now.tags):
+                    engine.add_tag(uid, tag)
+
+        self._write(tuple(line.study_uid for line in before), work)
+
     def request_delete(self) -> None:
         """Ask whoever confirms deletions to delete the studies."""
         if self.delete_requested is not None and self.studies:
             self.delete_requested(self.studies)
 
     def _change(self, uids: tuple[str, ...], work: Callable[[], None]) -> None:
-        if not uids:
-            return
+        if uids:
+            before = self.lines()
+            self._write(uids, work, lambda: self._remember(before))
 
+    def _remember(self, before: list[StudyLine]) -> None:
+        self._before = [*self._before, before][-_STEPS_KEPT:]
+
+    def _write(
+        self, uids: tuple[str, ...], work: Callable[[], None], kept: Callable[[], None] = lambda: None
+    ) -> None:
         def write() -> tuple[list[StudyLine], tuple[str, ...]]:
             work()
             return [self._engine.study_line(uid) for uid in uids], self._engine.all_tags()
 
         def done(answer: tuple[list[StudyLine], tuple[str, ...]]) -> None:
             lines, tags = answer
+            kept()
             self._worklist.take_lines(lines)
             self._worklist.set_tags(tags)
             wanted = self._worklist.state.wanted

@@ -435,7 +435,12 @@ class WorklistPresenter(Presenter[WorklistState]):
                 self._priors = tuple(sorted_lines(lines, "date"))
                 self._show(self.state)
 
-        self._tasks.db(lambda: self._engine.priors_of(study_uid), done, self._notices.report)
+        def failed(error: AppError) -> None:
+            # A study that another program has removed has no priors; that it is gone, the list says.
+            if error.code != "library.unknown_study":
+                self._notices.report(error)
+
+        self._tasks.db(lambda: self._engine.priors_of(study_uid), done, failed)
 
     def _prior(self, line: StudyLine, state: WorklistState) -> PriorRow:
         current = self.line(state.current_study)
@@ -469,6 +474,24 @@ class WorklistPresenter(Presenter[WorklistState]):
         self._kept = {u: change(line) if u in study_uids else line for u, line in self._kept.items()}
         self._priors = tuple(change(line) if line.study_uid in study_uids else line for line in self._priors)
         self._show(self.state)
+
+    def forget(self, study_uids: Collection[str]) -> None:
+        """Take studies that were deleted out of the list at once, and with them what is known of them."""
+        gone = set(study_uids)
+        kept = [line for line in self._listing.lines.values() if line.study_uid not in gone]
+        # The lines keep their order; what is listed for good comes with the next refresh.
+        self._listing = Listing.of(kept, self.state.sort, self._listing)
+        for uid in gone:
+            for series in self._series_of.pop(uid, ()):
+                self._series.pop(series.key, None)
+        self._unfolded -= gone
+        self._kept = {uid: line for uid, line in self._kept.items() if uid not in gone}
+        self._priors = tuple(line for line in self._priors if line.study_uid not in gone)
+        state = replace(self.state, found=len(kept))
+        if state.current_study in gone:
+            self._priors = _NO_LINES
+            state = replace(state, current_study="", current_series="")
+        self._show(state)
 
     def set_saved(self, saved: tuple[SavedFilter, ...]) -> None:
         """Take the saved filters."""

@@ -51,6 +51,7 @@ def start(
 
 
 def open_first(application: Application, wait_until: Wait) -> None:
+    wait_until(lambda: application.worklist.series("s1") is not None, "the series")
     summary_of_first = application.worklist.series("s1")
     assert summary_of_first is not None
     application.session.open_series(summary_of_first)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
-from PySide6.QtCore import QEvent, QModelIndex, QPoint, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QItemSelectionRange, QModelIndex, QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import QContextMenuEvent, QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QAbstractItemView, QListView
 
@@ -59,7 +60,8 @@ class LinesView(QListView):
     def selected_rows(self) -> list[Row]:
         """Return the rows that are selected, in their order."""
         # By ranges: ten thousand selected lines are one of them.
-        ranges = sorted((found.top(), found.bottom()) for found in self.selectionModel().selection())
+        selection = cast("list[QItemSelectionRange]", self.selectionModel().selection())
+        ranges = sorted((found.top(), found.bottom()) for found in selection)
         return [row for top, bottom in ranges for row in self._lines.rows[top : bottom + 1]]
 
     # -- mouse ---------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from app.presenters.worklist_words import COLUMNS
 from app.views.widgets.controls import plain_entry
 
 _STATUS_ACTIONS = ("study.status.unread", "study.status.in_progress", "study.status.reviewed")
+_UNDO = "study.undo"
 _MORE_ACTIONS = ("study.older", "study.newer", "series.tags")
 Arrange = Callable[[tuple[str, ...], str], None]
 
@@ -50,7 +51,7 @@ def _fill_marks(
     marks: StudyMarks,
     studies: tuple[str, ...],
 ) -> None:
-    menu.addSection(count_in_words(len(studies), "study", "studies"))
+    add_heading(menu, count_in_words(len(studies), "study", "studies"))
     for action_id in _STATUS_ACTIONS:
         add_action(menu, registry, action_id)
     tags = menu.addMenu("Tags")
@@ -63,6 +64,7 @@ def _fill_marks(
     if presenter.state.tags:
         tags.addSeparator()
     add_action(tags, registry, "study.tag")
+    add_action(menu, registry, _UNDO)
     menu.addSeparator()
 
 
@@ -70,7 +72,7 @@ def fill_columns_menu(menu: QMenu, presenter: WorklistPresenter, arrange: Arrang
     """Fill the menu of the details that a line shows and of the order of the studies."""
     menu.clear()
     state = presenter.state
-    menu.addSection("Order")
+    add_heading(menu, "Order")
     group = QActionGroup(menu)
     for name, title in SORTS:
         entry = menu.addAction(title)
@@ -78,7 +80,7 @@ def fill_columns_menu(menu: QMenu, presenter: WorklistPresenter, arrange: Arrang
         entry.setChecked(name == state.sort)
         group.addAction(entry)
         entry.triggered.connect(lambda _=False, name=name: arrange(presenter.state.columns, name))
-    menu.addSection("Details")
+    add_heading(menu, "Details")
     for name, title in COLUMNS:
         entry = menu.addAction(title)
         entry.setCheckable(True)
@@ -91,6 +93,13 @@ def fill_columns_menu(menu: QMenu, presenter: WorklistPresenter, arrange: Arrang
 def _with(presenter: WorklistPresenter, name: str, on: bool) -> tuple[str, ...]:
     chosen = {*presenter.state.columns} | {name} if on else {*presenter.state.columns} - {name}
     return tuple(column for column, _ in COLUMNS if column in chosen)
+
+
+def add_heading(menu: QMenu, words: str) -> None:
+    """Add a line that can't be chosen and says what follows; the style draws no text into separators."""
+    if menu.actions():
+        menu.addSeparator()
+    menu.addAction(words).setEnabled(False)
 
 
 def add_action(menu: QMenu, registry: ActionRegistry, action_id: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from app.bridge.gateway import EngineGateway
 from app.bridge.translation import audit_row, detail_in_words, job_row, model_offer
 from core.domain.audit import AuditRecord
+from core.domain.browse import StudyFilter
 from core.domain.errors import EnvironmentFault
 from core.jobs.queue import JobView
 from core.services.list_models import ModelRow
@@ -48,7 +49,7 @@ def test_a_library_that_does_not_open_refuses_everything_and_still_closes(tmp_pa
     with pytest.raises(EnvironmentFault):
         gateway.open()
     with pytest.raises(EnvironmentFault):
-        gateway.list_studies()
+        gateway.study_lines(StudyFilter())
     assert gateway.reader == ""
     gateway.save_layout("{}", "dark")
     gateway.close()

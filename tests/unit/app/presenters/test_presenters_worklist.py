@@ -324,6 +324,33 @@ def test_tags_are_put_on_and_taken_off(worklist: WorklistPresenter, marks: Study
     assert plain_tag("x" * 99) == "x" * 40
 
 
+def test_marks_are_taken_back_one_by_one(worklist: WorklistPresenter, marks: StudyMarks) -> None:
+    marks.choose(["t1", "t0"])
+    marks.undo()
+    marks.set_status(ReadStatus.REVIEWED)
+    marks.toggle_tag("x")
+    marks.choose([])
+    marks.undo()
+    line = worklist.line("t1")
+    assert line is not None and (line.status, line.tags) == (ReadStatus.REVIEWED, ())
+    marks.undo()
+    line = worklist.line("t0")
+    assert line is not None and line.status is ReadStatus.UNREAD
+    assert not marks.can_undo
+
+
+def test_deleted_studies_leave_the_list_at_once(
+    engine: FakeReviewEngine, notices: NoticesPresenter, worklist: WorklistPresenter, opener: StudyOpener
+) -> None:
+    opener.open_study("t1")
+    engine.studies = engine.studies[2:]
+    worklist.forget(["t1", "t0"])
+    assert keys(worklist)[:2] == ["patient:P-2", "study:t9"]
+    assert (worklist.state.current_study, worklist.state.priors, worklist.series("s1")) == ("", (), None)
+    worklist.refresh()
+    assert notices.state.notices == ()
+
+
 def test_a_mark_that_cannot_be_kept_is_said_and_not_shown(
     engine: FakeReviewEngine, notices: NoticesPresenter, worklist: WorklistPresenter, marks: StudyMarks
 ) -> None:
