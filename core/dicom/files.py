@@ -19,7 +19,7 @@ class Mark:
     share: float
 
 
-Entry = tuple[Path, float] | Mark
+Entry = tuple[str, float] | Mark
 """A file with the share of the walk that lies before it (0 to 1), or a mark."""
 
 
@@ -35,7 +35,7 @@ def regular_files(root: Path, skipped: list[SkippedFile]) -> Iterator[Entry]:
         skipped.append(SkippedFile(str(root), "file.missing", "There is no such file or folder."))
         return
     if stat.S_ISREG(mode):
-        yield root, 0.0
+        yield str(root), 0.0
     elif stat.S_ISDIR(mode):
         yield from _walk(root, skipped)
     else:
@@ -62,7 +62,7 @@ def _walk(root: Path, skipped: list[SkippedFile]) -> Iterator[Entry]:
                 folders.append(entry.path)
             elif entry.is_file(follow_symlinks=False):
                 # Files come before the folders beside them, and so do their shares.
-                yield Path(entry.path), low + step * (number - len(folders))
+                yield entry.path, low + step * (number - len(folders))
             else:
                 skipped.append(SkippedFile(entry.path, "file.not_regular", "This is no regular file."))
         begin = high - step * len(folders)

@@ -26,7 +26,6 @@ _RENEWED = frozenset({_INSTANCE_UID, _INSTANCE_NUMBER, _POSITION})
 _EXPECTED_VRS = {_INSTANCE_UID: ("UI", ""), _INSTANCE_NUMBER: ("IS", ""), _POSITION: ("DS", "")}
 _FARTHEST_MM = 1e7
 _LARGEST = 1e15
-_BLANK = "dicom.blank_uid"
 _PADDING = " \0\r\n\t"
 _all_fields = attrgetter(*(field.name for field in fields(Header)))
 
@@ -54,10 +53,11 @@ class _Noting(dict[int, RawElement]):
 class _Base:
     """A header that others refer to; ``header`` is None when it was refused.
 
-    ``odd`` is set when place and number aren't written as the strings that the quick way expects.
+    ``odd`` is set when place and number aren't written as the strings that the quick way expects, or something must be
+    said of the file.
     """
 
-    __slots__ = ("asked", "elements", "header", "nested", "odd", "parsed")
+    __slots__ = ("asked", "elements", "header", "nested", "odd", "parsed", "pixels_length")
 
     def __init__(self, parsed: ParsedFile) -> None:
         self.parsed = parsed
@@ -67,6 +67,9 @@ class _Base:
         )
         self.nested = any(element.items for element in self.elements.raw.values())
         self.asked: set[int] = set()
+        # Pixels of this length passed the check; -1 (encapsulated) has each file's fragments counted.
+        length = None if parsed.pixels is None else parsed.pixels.length
+        self.pixels_length = -1 if length is None else length
         self.odd = any(
             tag in self.elements.raw and self.elements.raw[tag].vr not in vrs
             for tag, vrs in _EXPECTED_VRS.items()
@@ -81,7 +84,7 @@ class _Base:
         finally:
             self.parsed.elements.raw = dict(noting)
         self.asked = noting.asked - _RENEWED
-        self.odd = self.odd or header.derived_series or any(i.code == _BLANK for i in header.issues)
+        self.odd = self.odd or bool(header.issues)  # they may be about place, number or UID
         self.elements = header.elements  # without the sequences that were dropped once they were understood
         self.header = header
         return header
@@ -112,7 +115,12 @@ class HeaderAssembly:
         if header is None or base.odd or not base.asked.isdisjoint(told.changes):
             return _anew(file, base, told)
         parsed = _parsed(file, base, told)
-        return _renewed(header, parsed, told.changes) or _anew(file, base, told)
+        renewed = _renewed(header, parsed, told.changes)
+        if renewed is None:
+            return _anew(file, base, told)
+        if told.pixels_length != base.pixels_length or told.pixels_at + told.pixels_length > told.stamp[0]:
+            _check_pixels(renewed)
+        return renewed
 
 
 def _anew(file: Path, base: _Base, told: Like) -> Header:
@@ -157,11 +165,14 @@ def _renewed(base: Header, parsed: ParsedFile, changes: dict[int, bytes]) -> Hea
             header.position = _position(value)
             if header.position is None:
                 return None
+    return header
+
+
+def _check_pixels(header: Header) -> None:
     try:
         check_pixels(header)
     except InputError as error:
         raise IncompleteImage(error, header.series_uid) from error
-    return header
 
 
 def _integer(value: bytes) -> int | None:

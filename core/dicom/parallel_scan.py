@@ -87,6 +87,9 @@ def read_headers(
     thresholds = gc.get_threshold()
     gc.set_threshold(_RARELY, *thresholds[1:])
     try:
+        # Until the first child is awake, this process goes on alone.
+        while (own := team.entry_before_children()) is not None:
+            yield own, None if isinstance(own, Mark) else alone.outcome(own[0])
         yield from team.outcomes()
     finally:
         gc.set_threshold(*thresholds)
@@ -101,9 +104,9 @@ class _Alone:
         self._assembly = HeaderAssembly()
         self._count = 0
 
-    def outcome(self, file: Path) -> Outcome:
+    def outcome(self, file: str) -> Outcome:
         try:
-            header = self._assembly.header(file, self._reader.read(str(file)))
+            header = self._assembly.header(Path(file), self._reader.read(file))
         except (AppError, NotDicom, IsDicomdir) as refusal:
             return refusal
         except (OSError, MemoryError, *RAISED_BY_LIBRARIES) as error:
@@ -112,10 +115,6 @@ class _Alone:
         if self._count <= _REMEMBERED_FILES:
             recent_headers.put(header)
         return header
-
-    def answer(self, file: str) -> Any:
-        """Return what a child would tell; in place of one that cannot be started."""
-        return self.outcome(Path(file))
 
 
 class _Scanner:
@@ -135,7 +134,16 @@ class _Scanner:
             self._send(sorted(HEADER_TAGS))
         except OSError:
             self.close()
+            self.release()
             raise
+
+    def awake(self) -> bool:
+        """Wait until the process has loaded what it needs; False when it ended instead."""
+        assert self._popen.stdout is not None
+        try:
+            return read_batch(self._popen.stdout) == []
+        except (OSError, EOFError, ValueError, TypeError):
+            return False
 
     def _send(self, content: list[Any]) -> None:
         assert self._popen.stdin is not None
@@ -178,6 +186,7 @@ class _Team:
         self._news = threading.Condition()
         self._done: dict[int, list[tuple[Entry, HeaderAssembly | None, Any]]] = {}
         self._stopped = False
+        self._begun = False
         self._working = children
         self._scanners: set[_Scanner] = set()
         self._threads = [
@@ -185,6 +194,15 @@ class _Team:
         ]
         for thread in self._threads:
             thread.start()
+
+    def entry_before_children(self) -> Entry | None:
+        """Return the next entry as long as no child has taken one, then None."""
+        with self._take:
+            if self._begun or self._ended:
+                return None
+            entry = next(self._source, None)
+            self._ended = entry is None
+            return entry
 
     def outcomes(self) -> Iterator[tuple[Entry, Outcome | None]]:
         """Yield entries with their headers in order."""
@@ -246,6 +264,7 @@ class _Team:
         batch: list[Entry] = []
         with self._take:
             number = self._taken
+            self._begun = True
             if self._ended:
                 return number, batch
             files = 0
@@ -264,7 +283,7 @@ class _Team:
         self, scanner: _Scanner | None, batch: list[Entry]
     ) -> tuple[_Scanner | None, list[tuple[Entry, HeaderAssembly | None, Any]]]:
         """Return the child to ask next, and each entry with what was answered."""
-        files = [str(entry[0]) for entry in batch if not isinstance(entry, Mark)]
+        files = [entry[0] for entry in batch if not isinstance(entry, Mark)]
         answers: Iterator[tuple[HeaderAssembly | None, Any]]
         told = scanner.ask(files) if scanner is not None and files else None
         if scanner is not None and told is not None:
@@ -293,7 +312,7 @@ class _Team:
                 out.append((None, NotDicom()))
                 continue
             if scanner is None:  # no child can be started
-                out.append((None, alone.answer(file)))
+                out.append((None, alone.outcome(file)))
                 continue
             told = scanner.ask([file])
             if told is not None:
@@ -313,6 +332,9 @@ class _Team:
             self._scanners.add(scanner)
         if self._stopped:
             scanner.close()
+        if not scanner.awake():
+            self._let_go(scanner)
+            return None
         return scanner
 
     def _let_go(self, scanner: _Scanner | None) -> None:
@@ -331,8 +353,9 @@ def _outcome(entry: Entry, assembly: HeaderAssembly | None, answer: Any) -> Outc
         return answer
     if answer == NOT_DICOM:
         return NotDicom()
+    file = Path(entry[0])
     try:
-        return assembly.header(entry[0], heard(entry[0], answer))
+        return assembly.header(file, heard(file, answer))
     except (AppError, IsDicomdir) as refusal:
         return refusal
     except (OSError, MemoryError, *RAISED_BY_LIBRARIES) as error:

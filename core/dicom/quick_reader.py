@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core.dicom.part10 import ParsedFile, parse_file
-from core.dicom.skeleton import DATA_BEGINS, Skeleton
+from core.dicom.skeleton import DATA_BEGINS, Piece, Skeleton
 from core.domain.errors import AppError
 
 MOST_SKELETONS = 12
@@ -52,6 +52,8 @@ class Whole(NamedTuple):
 class _Base:
     number: int
     values: list[bytes]
+    pieces: list[Piece]
+    version: int
 
 
 class QuickReader:
@@ -60,7 +62,7 @@ class QuickReader:
     def __init__(self, wanted: Collection[int]) -> None:
         self._wanted = wanted
         self._skeletons: list[Skeleton] = []
-        self._bases: dict[tuple[int, bytes, bytes], _Base] = {}
+        self._bases: dict[tuple[Skeleton, object, object], _Base] = {}
         self._next = 0
         self._window = _LEAST_WINDOW
 
@@ -92,18 +94,19 @@ class QuickReader:
         return self._slowly(file, stamp)
 
     def _difference(
-        self, skeleton: Skeleton, found: tuple[list[bytes], int, int], stamp: Stamp
+        self, skeleton: Skeleton, found: tuple[list[Piece], int, int], stamp: Stamp
     ) -> Like | None:
         """Return what differs from the base of the same series; None when there is no usable base."""
-        values, pixels_at, length = found
-        base = self._bases.get(_key(skeleton, values))
+        pieces, pixels_at, length = found
+        base = self._bases.get((skeleton, *skeleton.identity(pieces)))
         if base is None:
             return None
-        tags = skeleton.tags
-        changes = {tag: new for tag, new, old in zip(tags, values, base.values, strict=True) if new != old}
+        if base.version != skeleton.version:
+            base.pieces, base.version = skeleton.grouped(base.values), skeleton.version
+        changes = skeleton.differences(pieces, base.pieces)
         if changes.pop(_META_INSTANCE, None) is not None:
             changes.pop(_META_LENGTH, None)
-        if any(tag in skeleton.fixed for tag in changes) or not values[skeleton.instance_at].strip(b" \0"):
+        if not skeleton.fixed.isdisjoint(changes) or not skeleton.instance(pieces).strip(b" \0"):
             return None
         return Like(base.number, changes, pixels_at, length, stamp)
 
@@ -116,12 +119,13 @@ class QuickReader:
         if header_bytes > _MOST_WINDOW:
             return Whole(-1, parsed)
         self._window = max(self._window, -(-(header_bytes + _SPARE) // 4096) * 4096)
-        skeleton, values = self._skeleton_of(file, parsed, header_bytes)
+        skeleton, pieces = self._skeleton_of(file, parsed, header_bytes)
         if skeleton is None:
             return Whole(-1, parsed)
         number = self._next
         self._next += 1
-        self._bases[_key(skeleton, values)] = _Base(number, values)
+        key = (skeleton, *skeleton.identity(pieces))
+        self._bases[key] = _Base(number, skeleton.flat(pieces), pieces, skeleton.version)
         if len(self._bases) > BASES_KEPT // 2:
             self._bases = {
                 key: base for key, base in self._bases.items() if base.number > number - BASES_KEPT // 4
@@ -130,7 +134,7 @@ class QuickReader:
 
     def _skeleton_of(
         self, file: str, parsed: ParsedFile, header_bytes: int
-    ) -> tuple[Skeleton | None, list[bytes]]:
+    ) -> tuple[Skeleton | None, list[Piece]]:
         """Return the skeleton that fits a file, a new one when none does; None when it can have none."""
         with Path(file).open("rb", buffering=0) as stream:
             window = stream.read(header_bytes) or b""
@@ -148,8 +152,4 @@ class QuickReader:
             return None, []
         self._skeletons.insert(0, skeleton)
         del self._skeletons[MOST_SKELETONS:]
-        return skeleton, skeleton.values
-
-
-def _key(skeleton: Skeleton, values: list[bytes]) -> tuple[int, bytes, bytes]:
-    return id(skeleton), values[skeleton.study_at], values[skeleton.series_at]
+        return skeleton, skeleton.grouped(skeleton.values)

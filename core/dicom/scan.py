@@ -150,8 +150,13 @@ class HeaderScan:
                     continue
                 file, share = entry
                 self.share = max(self.share, share)
-                if self._is_new(file) and outcome is not None:
-                    yield from self._taken(file, str(file), outcome)
+                if outcome is None or not self._is_new(file):
+                    continue
+                if isinstance(outcome, Header):
+                    self._share(outcome)
+                    yield outcome
+                else:
+                    yield from self._taken(Path(file), file, outcome)
         finally:
             outcomes.close()  # type: ignore[attr-defined]
         self.share = 1.0
@@ -189,12 +194,10 @@ class HeaderScan:
         if self._cancel is not None:
             self._cancel.raise_if_cancelled()
 
-    def _is_new(self, file: Path) -> bool:
-        name = str(file)
-        if name in self._seen:
-            return False
-        self._seen.add(name)
-        return True
+    def _is_new(self, file: str) -> bool:
+        before = len(self._seen)
+        self._seen.add(file)
+        return len(self._seen) > before
 
     def _taken(self, file: Path, shown: str, outcome: Outcome) -> Iterator[Header]:
         """Yield the header, or those of the files that a DICOMDIR or an archive stands for."""
@@ -204,24 +207,25 @@ class HeaderScan:
         elif isinstance(outcome, AppError):
             self._skip(file, shown, outcome)
         elif isinstance(outcome, IsDicomdir):
-            yield from self._listed(file)
+            if not self._is_unpacked(file):  # all that an archive holds is read anyway
+                yield from self._listed(file)
         else:
             yield from self._other(file, shown)
 
     def _listed(self, dicomdir: Path) -> Iterator[Header]:
         try:
             with translated("Reading the DICOMDIR"):
-                listed = [path for path in listed_files(dicomdir, self.skipped) if self._is_new(path)]
+                listed = [path for path in listed_files(dicomdir, self.skipped) if self._is_new(str(path))]
         except NotDicom:
             return
         except AppError as error:
             self._skip(dicomdir, str(dicomdir), error)
             return
-        for entry, outcome in read_headers(((path, self.share) for path in listed), children=0):
+        for entry, outcome in read_headers(((str(path), self.share) for path in listed), children=0):
             self._check_cancel()
             assert not isinstance(entry, Mark)
             assert outcome is not None
-            yield from self._taken(entry[0], str(entry[0]), outcome)
+            yield from self._taken(Path(entry[0]), entry[0], outcome)
 
     def _other(self, file: Path, shown: str) -> Iterator[Header]:
         """Look into an archive; anything else is left to other readers."""
@@ -246,19 +250,19 @@ class HeaderScan:
         return self._work_dir is not None and file.is_relative_to(self._work_dir)
 
     def _members(self, archive: Path, work_dir: Path) -> Iterator[Header]:
-        shown_as: dict[Path, str] = {}
+        shown_as: dict[str, str] = {}
 
         def unpacked() -> Iterator[Entry]:
             for file, shown in extract(archive, work_dir, self.skipped, password=self._password):
-                shown_as[file] = shown
-                yield file, self.share
+                shown_as[str(file)] = shown
+                yield str(file), self.share
 
         with translated("Unpacking the archive"):
             for entry, outcome in read_headers(unpacked(), children=0):
                 self._check_cancel()
                 assert not isinstance(entry, Mark)
                 assert outcome is not None
-                yield from self._taken(entry[0], shown_as.pop(entry[0]), outcome)
+                yield from self._taken(Path(entry[0]), shown_as.pop(entry[0]), outcome)
 
     def _share(self, header: Header) -> None:
         """Let equal elements of many files be one object: large scans then need half the memory."""

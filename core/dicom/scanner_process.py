@@ -1,7 +1,8 @@
 """``python -m core.dicom.scanner_process``: reads headers, a batch of files after the other, for its parent.
 
 Requests come on standard input, answers go to standard output (``scanner_wire``): first the wanted tags, then lists of
-paths, each answered by a list of as many headers. Nothing stands on the command line, nothing is written to a file.
+paths, each answered by a list of as many headers. An empty answer at the beginning says that it is awake. Nothing
+stands on the command line, nothing is written to a file.
 
 Lifeline: the end of standard input ends the process. A watchdog in C ends it when a batch takes too long, and the
 system refuses it more memory than the largest legitimate header needs.
@@ -37,6 +38,7 @@ def serve(requests: IO[bytes], answers: IO[bytes], log: IO[str]) -> None:
     wanted = read_batch(requests)
     if wanted is None:
         return
+    write_batch(answers, [])  # awake
     gc.disable()  # nothing here makes circles, and the process lives as long as one scan
     reader = QuickReader(frozenset(wanted))
     while (files := read_batch(requests)) is not None:

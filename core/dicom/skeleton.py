@@ -23,6 +23,9 @@ from core.domain.errors import AppError
 DATA_BEGINS = 132
 MOST_VARYING = 48
 _META_GROUP = 2
+Piece = bytes | tuple[bytes, ...]
+"""Kept values that were read in one step."""
+
 _MAGIC = b"DICM"
 _SHORT_LENGTH = struct.Struct("<H").unpack_from
 _LONG_LENGTH = struct.Struct("<I").unpack_from
@@ -62,11 +65,15 @@ class Skeleton:
     Attributes
     ----------
     tags, values : list
-        Tags and values that were kept of the first file, in the order in which ``read`` returns those of others.
+        Tags and values that were kept of the first file, by slot.
+    layout : list
+        What the pieces that ``read`` returns hold: the slot of a single value, or the slots of a tuple of values.
+    version : int
+        Grows when the layout changes because the skeleton learned something.
     pixel_tag, pixel_vr : int, str
         Of the pixels.
-    study_at, series_at, instance_at : int
-        Which of the values are the UIDs; ``fixed`` are the tags whose values must equal the base's (see ``bind``).
+    fixed : frozenset of int
+        Tags whose values must equal those of the first file (see ``bind``).
 
     Raises
     ------
@@ -77,8 +84,12 @@ class Skeleton:
     def __init__(self, window: bytes, begin: int, explicit: bool, wanted: Collection[int]) -> None:
         self.tags: list[int] = []
         self.values: list[bytes] = []
+        self.layout: list[int | tuple[int, ...]] = []
+        self.version = 0
         self.pixel_tag, self.pixel_vr = 0, ""
-        self.study_at = self.series_at = self.instance_at = 0
+        self._identifiers: tuple[int, int, int] = (0, 0, 0)
+        self._identity_at = ((0, -1), (0, -1))
+        self._instance_at = (0, -1)
         self.fixed: frozenset[int] = frozenset()
         self._explicit = explicit
         self._pixel_head = b""
@@ -96,7 +107,8 @@ class Skeleton:
         tags = self.tags
         if len(set(tags)) != len(tags) or not set(identifiers) <= set(tags):
             return False
-        self.study_at, self.series_at, self.instance_at = (tags.index(tag) for tag in identifiers)
+        self._identifiers = identifiers
+        self._find_identity()
         kept = elements.raw
         if any(tag not in kept for tag in tags if tag >> 16 != _META_GROUP):
             return False
@@ -105,62 +117,112 @@ class Skeleton:
         )
         return True
 
-    def read(self, window: bytes) -> tuple[list[bytes], int, int] | None:
+    def read(self, window: bytes) -> tuple[list[Piece], int, int] | None:
         """Return the kept values of another file, and offset and length of its pixels; None when it doesn't fit."""
         if window[128:132] != _MAGIC or window.startswith(EXECUTABLE_PREAMBLES):
             return None
         while True:
             misfit = -1
-            values: list[bytes] = []
+            pieces: list[Piece] = []
             position = DATA_BEGINS
             try:
-                for step in self._steps:
-                    kind = step[0]
-                    if kind == 0:
-                        _, unpack, size, heads_of, heads, values_of, first = step
-                        fields = unpack(window, position)
-                        if heads_of(fields) != heads:
-                            misfit = self._misfit(heads_of(fields), first)
+                for kind, one, two, three, four, five, six in self._steps:
+                    if (
+                        kind == 0
+                    ):  # unpack, size, takes the heads, the heads, takes the values, number of the first
+                        fields = one(window, position)
+                        if three(fields) != four:
+                            misfit = self._misfit(three(fields), six)
                             break
-                        if values_of is not None:
-                            values += values_of(fields)
-                        position += size
-                    elif kind == 1:
-                        _, head, at, size, length_of, slot = step
-                        if not window.startswith(head, position):
+                        if five is not None:
+                            pieces.append(five(fields))
+                        position += two
+                    elif (
+                        kind == 1
+                    ):  # head, where the length stands, bytes of the header, takes the length, slot
+                        if not window.startswith(one, position):
                             return None
-                        length = length_of(window, position + at)[0]
-                        position += size + length
+                        length = four(window, position + two)[0]
+                        start = position + three
+                        position = start + length
                         if position > len(window):
                             return None
-                        if slot >= 0:
-                            values.append(window[position - length : position])
+                        if five >= 0:
+                            pieces.append(window[start:position])
                     else:
-                        position = self._pass_block(step[1], window, position, values)
+                        position = self._pass_block(one, window, position, pieces)
                         if position < 0:
                             return None
                 else:
-                    return self._pixels(window, position, values)
+                    return self._pixels(window, position, pieces)
             except struct.error:
                 return None
             if misfit < 0 or not self._learn(misfit):
                 return None
 
+    def grouped(self, values: list[bytes]) -> list[Piece]:
+        """Return values by slot as pieces of the present layout."""
+        return [
+            values[slots] if isinstance(slots, int) else tuple(values[slot] for slot in slots)
+            for slots in self.layout
+        ]
+
+    def flat(self, pieces: list[Piece]) -> list[bytes]:
+        """Return pieces of the present layout as values by slot."""
+        values = [b""] * len(self.tags)
+        for slots, piece in zip(self.layout, pieces, strict=True):
+            if isinstance(slots, int):
+                values[slots] = piece  # type: ignore[assignment]
+            else:
+                for slot, value in zip(slots, piece, strict=True):
+                    values[slot] = value  # type: ignore[call-overload]
+        return values
+
+    def differences(self, pieces: list[Piece], others: list[Piece]) -> dict[int, bytes]:
+        """Return the values of ``pieces`` that differ from those of ``others``, by tag."""
+        changes: dict[int, bytes] = {}
+        tags = self.tags
+        for number, piece in enumerate(pieces):
+            other = others[number]
+            if piece == other:
+                continue
+            slots = self.layout[number]
+            if isinstance(slots, int):
+                changes[tags[slots]] = piece  # type: ignore[assignment]
+            else:
+                for slot, new, old in zip(slots, piece, other, strict=True):
+                    if new != old:
+                        changes[tags[slot]] = new  # type: ignore[assignment]
+        return changes
+
+    def identity(self, pieces: list[Piece]) -> tuple[object, object]:
+        """Return the pieces' values of the Study and the Series Instance UID."""
+        (first, i), (second, j) = self._identity_at
+        return (
+            pieces[first] if i < 0 else pieces[first][i],
+            pieces[second] if j < 0 else pieces[second][j],
+        )
+
+    def instance(self, pieces: list[Piece]) -> bytes:
+        """Return the pieces' value of the SOP Instance UID."""
+        piece, index = self._instance_at
+        return pieces[piece] if index < 0 else pieces[piece][index]  # type: ignore[return-value]
+
     def _pixels(
-        self, window: bytes, position: int, values: list[bytes]
-    ) -> tuple[list[bytes], int, int] | None:
+        self, window: bytes, position: int, pieces: list[Piece]
+    ) -> tuple[list[Piece], int, int] | None:
         head = self._pixel_head
         if not window.startswith(head, position):
             return None
         start = position + len(head)
         length = int(_LONG_LENGTH(window, start)[0])
-        return values, start + 4, length
+        return pieces, start + 4, length
 
-    def _pass_block(self, place: Place, window: bytes, position: int, values: list[bytes]) -> int:
+    def _pass_block(self, place: Place, window: bytes, position: int, pieces: list[Piece]) -> int:
         """Return the position behind a sequence of undefined length, -1 when it must be read slowly."""
         if window.startswith(place.block, position):
             if place.slot >= 0:
-                values.append(place.block)
+                pieces.append(place.block)
             return position + len(place.block)
         if place.slot >= 0 or not window.startswith(place.head, position):
             return -1
@@ -187,6 +249,8 @@ class Skeleton:
         place.varies = True
         self._varying += 1
         self._compile()
+        self._find_identity()
+        self.version += 1
         return True
 
     def _outline(self, window: bytes, begin: int, explicit: bool, wanted: frozenset[int]) -> list[Place]:
@@ -233,56 +297,66 @@ class Skeleton:
         self.tags.append(tag)
         return len(self.tags) - 1
 
+    def _find_identity(self) -> None:
+        """Find out in which pieces the UIDs stand now."""
+        at: dict[int, tuple[int, int]] = {}
+        for number, slots in enumerate(self.layout):
+            if isinstance(slots, int):
+                at[self.tags[slots]] = (number, -1)
+            else:
+                at.update({self.tags[slot]: (number, index) for index, slot in enumerate(slots)})
+        study, series, instance = self._identifiers
+        self._identity_at = (at[study], at[series])
+        self._instance_at = at[instance]
+
     def _compile(self) -> None:
         """Turn the places into steps: runs of fixed lengths, single places whose length varies, blocks."""
         steps: list[tuple[Any, ...]] = []
+        layout: list[int | tuple[int, ...]] = []
         run: list[Place] = []
         first = 0
         for number, place in enumerate(self._places):
             if not place.varies and not place.block:
                 run.append(place)
                 continue
-            _close_run(steps, run, first)
+            _close_run(steps, layout, run, first)
             run, first = [], number + 1
+            if place.slot >= 0:
+                layout.append(place.slot)
             if place.block:
-                steps.append((2, place))
+                steps.append((2, place, None, None, None, None, None))
             else:
                 length_of: Callable[..., tuple[Any, ...]] = (
                     _SHORT_LENGTH if len(place.head) - place.length_at == 2 else _LONG_LENGTH
                 )
                 head = place.head[: place.length_at]
-                steps.append((1, head, place.length_at, len(place.head), length_of, place.slot))
-        _close_run(steps, run, first)
-        self._steps = steps
+                steps.append((1, head, place.length_at, len(place.head), length_of, place.slot, None))
+        _close_run(steps, layout, run, first)
+        self._steps, self.layout = steps, layout
 
 
-def _close_run(steps: list[tuple[Any, ...]], run: list[Place], first: int) -> None:
+def _close_run(
+    steps: list[tuple[Any, ...]], layout: list[int | tuple[int, ...]], run: list[Place], first: int
+) -> None:
     """Append the step of a run: one ``struct`` that returns element headers and kept values."""
     if not run:
         return
-    layout, heads, values = ["<"], [], []
+    fields, heads, values = ["<"], [], []
     count = 0
     for place in run:
-        layout.append(f"{len(place.head)}s")
+        fields.append(f"{len(place.head)}s")
         heads.append(count)
         count += 1
-        layout.append(f"{place.length}{'s' if place.slot >= 0 else 'x'}")
+        fields.append(f"{place.length}{'s' if place.slot >= 0 else 'x'}")
         if place.slot >= 0:
             values.append(count)
             count += 1
-    packed = struct.Struct("".join(layout))
+    packed = struct.Struct("".join(fields))
     expected = tuple(place.head for place in run)
-    steps.append(
-        (
-            0,
-            packed.unpack_from,
-            packed.size,
-            _several(heads),
-            expected,
-            _several(values) if values else None,
-            first,
-        )
-    )
+    taken = _several(values) if values else None
+    if values:
+        layout.append(tuple(place.slot for place in run if place.slot >= 0))
+    steps.append((0, packed.unpack_from, packed.size, _several(heads), expected, taken, first))
 
 
 def _several(numbers: list[int]) -> Callable[[tuple[bytes, ...]], tuple[bytes, ...]]:
