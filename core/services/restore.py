@@ -189,14 +189,28 @@ def _swap(paths: Paths, part: Path) -> Path | None:
             os.link(database, replaced)
         except OSError:
             shutil.copyfile(database, replaced)
-        for suffix in _LOGS:
-            log = database.with_name(database.name + suffix)
-            if log.exists():
-                # A log beside a file that it doesn't belong to would be applied to it.
-                log.replace(replaced.with_name(replaced.name + suffix))
-    part.replace(database)
+        for log in _logs_of(database):
+            shutil.copyfile(log, replaced.with_name(replaced.name + log.name.removeprefix(database.name)))
+    logs = {log: log.read_bytes() for log in _logs_of(database)}
+    try:
+        for log in logs:
+            # A log beside a file that it doesn't belong to would be applied to it.
+            log.unlink()
+        part.replace(database)
+    except OSError:
+        for log, data in logs.items():
+            log.write_bytes(data)
+        if replaced is not None:
+            for left in (replaced, *_logs_of(replaced)):
+                left.unlink(missing_ok=True)
+        raise
     flush_folder(database.parent)
     return replaced
+
+
+def _logs_of(database: Path) -> list[Path]:
+    names = (database.with_name(database.name + suffix) for suffix in _LOGS)
+    return [path for path in names if path.exists()]
 
 
 def _note_head(paths: Paths, keys: KeyStore, trail: _Trail) -> None:

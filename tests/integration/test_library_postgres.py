@@ -22,10 +22,11 @@ from core.domain.errors import EnvironmentFault, SafetyError
 from core.library import schema
 from core.library.database import URL_VARIABLE
 from core.library.tables import Base
-from core.services import browse, list_studies, results, verify_audit
+from core.services import backup, browse, list_studies, results, verify_audit
 from core.services.engine import open_engine
 from core.services.import_study import import_paths
 from core.services.record_decision import record_decision
+from core.services.remove_study import remove_studies
 from tests.fakes.dicom_files import PATIENT_NAME, write_stack
 from tests.fakes.engines import model_result
 from tests.fakes.first_schema import assert_everything_is_kept, study_uid, write_first_schema
@@ -174,3 +175,10 @@ def test_the_first_schema_is_migrated_on_postgresql(
             words = connection.exec_driver_sql("SELECT words FROM study_search").scalars().all()
         assert len(words) == 6
         assert not any("anna" in text or "pid" in text for text in words)
+        with pytest.raises(EnvironmentFault) as caught:
+            backup.make_backup(engine)
+        assert caught.value.code == "backup.postgresql"
+        assert remove_studies(engine, [study_uid(1)], "duplicate").studies == 1
+        assert browse.study_lines(engine, StudyFilter(text="tumour")) == []
+        codes = {finding.code for finding in backup.check_library(engine).findings}
+        assert codes == {"check.copy_missing"}

@@ -18,7 +18,7 @@ import pytest
 from core.domain.browse import BackupInfo
 from core.domain.errors import AppError, EnvironmentFault, InputError
 from core.library.database import open_library
-from core.services import backup, browse, check_library, list_studies, verify_audit
+from core.services import backup, browse, check_library, list_studies, remove_study, verify_audit
 from core.services.backup import list_backups, make_backup, restore_backup
 from core.services.engine import Engine, open_engine
 from core.services.import_study import import_paths
@@ -196,6 +196,47 @@ def test_a_backup_that_does_not_fit_is_refused_and_nothing_changes(tmp_path: Pat
     assert (home / "library.db").read_bytes() == before
     assert not list(home.glob("library-replaced-*"))
     assert list((home / "temp").iterdir()) == []
+
+
+def test_a_restore_that_fails_at_the_last_step_leaves_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    with make_engine(tmp_path) as engine:
+        insert_study(engine)
+        file = make_backup(engine)
+        insert_study(engine, "1.2.5", "1.2.5.1")
+    real = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if Path(target).name == "library.db":
+            raise OSError(28, "No space left on device")
+        return real(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail)
+        refused(lambda: restore_backup(home, file), "backup.not_restored")
+    assert not list(home.glob("library-replaced-*"))
+    with open_engine(home) as engine:
+        assert len(browse.study_lines(engine)) == 2
+        assert verify_audit.verify(engine).ok
+
+
+def test_a_removal_that_dies_before_its_files_leaves_orphans_that_the_check_deletes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with make_engine(tmp_path) as engine:
+        uid = imported(engine, tmp_path / "in")
+        list_studies.thumbnail(engine, browse.series_of(engine, uid)[0].key)
+        with monkeypatch.context() as patch:
+            patch.setattr(remove_study, "delete_copies", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                remove_studies(engine, [uid], "duplicate")
+        assert browse.study_lines(engine) == []
+        assert codes_of(engine)["check.orphans"] == 5
+        assert check_library.delete_orphans(engine).files == 5
+        assert "check.orphans" not in codes_of(engine)
+        assert list(engine.paths.thumbnails.iterdir()) == []
 
 
 def test_a_backup_moves_to_another_computer_with_its_keys(tmp_path: Path) -> None:
