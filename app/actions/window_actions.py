@@ -116,7 +116,12 @@ def add_reading_actions(registry: ActionRegistry, subjects: Subjects) -> None:
         ("2x2", "Three planes and 3-D", "layout-2x2"),
         ("3d", "3-D view", "cube"),
     ):
-        add(f"layout.{name}", title, LAYOUT, _bound(reading.set_layout, name), icon)
+        # A stack that can't be cut rightly has one plane; a badge on the picture says why.
+        when = (
+            has_pictures if name == "stack" else lambda: has_pictures() and not reading.single_plane_reason()
+        )
+        run = _bound(reading.set_layout, name)
+        registry.add(Action(f"layout.{name}", title, LAYOUT, run, icon, when))
     add("window.auto", "Grey scale from the picture", WINDOWS, lambda: reading.preset(0), "window-level")
     for number in range(1, 10):
         add(

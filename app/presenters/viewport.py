@@ -221,6 +221,8 @@ def _badges(loaded: Loaded, intent: ReadingIntent, grid: PlaneGrid, number: int)
         found.append(Badge("interpolated", "This slice was calculated from its acquired neighbours."))
     if volume.missing_slices and not is_native(grid):
         found.append(Badge("slices missing", "The hatched lines were never acquired."))
+    if not loaded.series.flat and grid.count > 1 and loaded.series.single_plane_reason:
+        found.append(Badge("one plane only", loaded.series.single_plane_reason))
     if volume.time_point and loaded.segmentation is not None and not intent.ai_hidden:
         found.append(Badge("AI result of t 1", "Models ran on the first time point; this is another one."))
     if loaded.objects:

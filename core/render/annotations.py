@@ -44,6 +44,7 @@ _ISSUE_BADGES = {
     "geometry.shear_corrected": "resampled",
     "geometry.tilt": "tilt",
     "geometry.uncalibrated": "uncalibrated",
+    "geometry.missing_slices": "slices missing",
     "geometry.resampled": "resampled",
     "pet.no_suv": "no SUV",
     "nifti.no_orientation": "orientation unknown",

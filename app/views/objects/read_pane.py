@@ -162,7 +162,7 @@ class ReadPane(QWidget):
         width = max(self.width(), LEAST_WIDTH)
         self.items.resizeColumnToContents(0)
         self.items.setColumnWidth(0, min(self.items.columnWidth(0), width // 2))
-        for place, share in ((0, 0.45), (1, 0.3)):
+        for place, share in ((0, 0.5), (1, 0.26)):
             self.measurements.resizeColumnToContents(place)
             widest = min(self.measurements.columnWidth(place), round(width * share))
             self.measurements.setColumnWidth(place, widest)

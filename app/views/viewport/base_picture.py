@@ -17,7 +17,7 @@ from core.render.placement import Placement, place
 Size = tuple[int, int]
 _LINE_PX = 2.0
 _DASHES = [5.0, 3.0]
-_GAP_ALPHA = 110
+_GAP_ALPHA = 70
 
 
 def image_over(pixels: NDArray[np.uint32], image_format: QImage.Format) -> QImage:
