@@ -17,6 +17,8 @@ from core.domain.geometry import VolumeGeometry
 from core.domain.volume import SeriesIssue
 
 _LISTED = 5
+_NO_TILT = 1e-3
+"""A drift of less than this share of the height is no tilt; the grid follows it all the same."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ def _step(
     if drift <= series_rules().tolerances.drift_mm:
         return normal * (along / (len(placed) - 1)), 0.0
     tilt = float(np.degrees(np.arctan2(drift, along)))
+    if drift <= _NO_TILT * along:
+        return whole / (len(placed) - 1), tilt
     issues.append(
         SeriesIssue(
             "geometry.tilt",
