@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -402,3 +403,59 @@ def test_colour_thumbnails_are_drawn(browser: Application, engine: FakeReviewEng
     QApplication.sendPostedEvents(None, QEvent.Type.UpdateRequest)
     colour = tree.viewport().grab(spot).toImage().pixelColor(8 + 24 + 4 + 10, 16)
     assert colour.red() > 150 and colour.blue() < 60
+
+
+def fill_library(home: Path) -> None:
+    """Put three studies of two invented patients into a library, without files."""
+    from core.domain.study import StudySummary
+    from core.services.engine import open_engine
+
+    erika = PatientIdentity("Zzmarker^Erika", "ID-1", "19700101", "F", "A-1")
+    jan = PatientIdentity("Yamada^Tarou=山田^太郎", "ID-2", "19600101", "M", "A-2")
+    with open_engine(home, actor="test") as engine, engine.unit_of_work() as uow:
+        for uid, identity, month in (
+            ("1.1", erika, "2026-01"),
+            ("1.2", erika, "2024-05"),
+            ("1.3", jan, "2025-02"),
+        ):
+            pseudonym = engine.vault.pseudonym(identity, uid)
+            day = f"2026-01-0{uid[-1]}T00:00:00+00:00"
+            line = StudySummary(uid, pseudonym, "CT thorax", (), "unread", (), month, day)
+            uow.studies.add(line, identity)
+            key = f"{uid}.7"
+            uow.series.put(replace(summary(key, uid), series_uid=key), "dicom")
+
+
+def test_a_real_library_is_searched_marked_and_filtered(
+    qt_application: QApplication, tmp_path: Path, wait_until: Wait
+) -> None:
+    fill_library(tmp_path / "home")
+    running = Application(qt_application, Start(home=tmp_path / "home"))
+    try:
+        running.show()
+        wait_until(lambda: running.worklist.state.total == 3, "the studies")
+        wait_until(lambda: at(running, "series:1.3.7") >= 0, "the series")
+        running.worklist.search("山田")
+        wait_until(lambda: running.worklist.order() == ["1.3"], "the study found by its ideographic name")
+        running.marks.choose(["1.3"])
+        running.marks.set_status(ReadStatus.REVIEWED)
+        running.marks.toggle_tag("teaching")
+        wait_until(lambda: running.worklist.state.tags == ("teaching",), "the tag")
+        running.marks.toggle_tag("yamada")
+        wait_until(lambda: bool(running.notices.state.notices), "the refusal of a tag that names the patient")
+        running.worklist.narrow(statuses=("reviewed",))
+        running.saved_filters.save("Done")
+        wait_until(lambda: len(running.worklist.state.saved) == 1, "the saved filter")
+        running.worklist.clear_filters()
+        wait_until(lambda: running.worklist.state.found == 3, "all studies")
+        running.saved_filters.use(running.worklist.state.saved[0].filter_id)
+        wait_until(lambda: running.worklist.order() == ["1.3"], "the studies of the filter")
+        running.worklist.set_current(summary("1.1.7", "1.1"))
+        running.worklist.clear_filters()
+        wait_until(lambda: [p.uid for p in running.worklist.state.priors] == ["1.2"], "the prior")
+        running.marks.undo()
+        running.marks.undo()
+        wait_until(lambda: running.worklist.line("1.3").status is ReadStatus.UNREAD, "the marks taken back")
+    finally:
+        running.window.close()
+        running.window.deleteLater()

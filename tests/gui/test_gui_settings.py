@@ -78,7 +78,7 @@ def test_read_first_hides_everything_until_the_key(
     assert running.reading._loaded.segmentation is not None
     assert not running.findings_panel.show_ai.isVisible()
     assert engine.recorded == []
-    assert [call[0] for call in engine.calls if call[0].startswith("note")] == [
+    assert [call[0] for call in engine.calls if call[0] in ("note_first_look", "note_reveal")] == [
         "note_first_look",
         "note_reveal",
     ]
