@@ -22,6 +22,7 @@ from core.domain.geometry import VolumeGeometry
 SHARED, PER_FRAME = 0x52009229, 0x52009230
 _POSITION, _ORIENTATION, _MEASURES, _DERIVATION = 0x00209113, 0x00209116, 0x00289110, 0x00089124
 _SAME_PLANE_MM = 0.02
+_SAME_PLANE_OF_STEP = 0.05
 _ON_VOXEL = 0.1
 """Part of a voxel by which a frame may miss the grid's voxels and still lie on them."""
 _ON_SLICE = 0.25
@@ -310,7 +311,8 @@ def stack_planes(planes: FramePlanes) -> PlaneStack:
         raise _not_parallel("The frames are not parallel or differ in Pixel Spacing.")
     heights = planes.positions @ planes.normal
     order = np.argsort(heights, kind="stable")
-    begins = np.concatenate(([True], np.diff(heights[order]) > _SAME_PLANE_MM))
+    same_mm = max(_SAME_PLANE_MM, _SAME_PLANE_OF_STEP * (planes.thickness_mm or 0.0))
+    begins = np.concatenate(([True], np.diff(heights[order]) > same_mm))
     plane_of_frame = np.empty(len(heights), dtype=np.intp)
     plane_of_frame[order] = np.cumsum(begins) - 1
     positions = planes.positions[order][begins]

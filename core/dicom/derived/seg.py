@@ -174,7 +174,11 @@ class _Filling:
         """Return the label that stands for a segment whose number is 0; 0 when there is none."""
         if 0 not in self.table.definitions:
             return 0
-        free = next(n for n in range(1, MAX_VALUE + 1) if n not in self.table.definitions)
+        # beyond what 8 bits can store; among 16 bits, one that nobody uses
+        candidates = (256,) if self.header.bits_allocated < 16 else range(MAX_VALUE, 0, -1)
+        free = next((n for n in candidates if n not in self.table.definitions), None)
+        if free is None:
+            raise malformed("The object describes more segments than can be shown.", "seg.invalid_segments")
         self.table.definitions[free] = replace(self.table.definitions.pop(0), value=free)
         return free if self.kind == "LABELMAP" else 0
 
@@ -199,6 +203,8 @@ class _Filling:
 
     def _fractional(self, frame: int, stored: NDArray) -> None:
         number = self.numbers[frame]
+        if number in self.table.background:
+            return
         highest = self.file.data.integer(0x0062000E) or int(np.iinfo(stored.dtype).max)
         self._add(frame, number, stored >= (highest + 1) // 2)
         array = self._fraction_of(number)
@@ -240,7 +246,7 @@ class _Filling:
         for number in present[self.label_of[present] < 0]:
             self.unknown.add(int(number))
             self.label_of[number] = number
-        if len(self.unknown) > _MAX_UNDESCRIBED:
+        if len(self.unknown) > _MAX_UNDESCRIBED or (self.zero_label and self.zero_label in self.unknown):
             raise malformed("Most values of the label map are not described.", "seg.invalid_segments")
         labels = self.label_of[stored]
         values = [int(v) for v in np.unique(self.label_of[present]) if v > 0]

@@ -167,6 +167,37 @@ def test_a_broken_document_has_no_pages_but_a_reason(tmp_path: Path, content: by
     assert found.pages == 0 and found.header.issues[0].code == "document.unreadable"
 
 
+def objects(*bodies: bytes) -> bytes:
+    """A PDF of these objects; the first one is its catalogue."""
+    out, places = b"%PDF-1.5\n", []
+    for number, body in enumerate(bodies, start=1):
+        places.append(len(out))
+        out += b"%d 0 obj\n" % number + body + b"\nendobj\n"
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    size = len(bodies) + 1
+    head = b"xref\n0 %d\n0000000000 65535 f \n" % size
+    return out + head + table + b"trailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % (size, len(out))
+
+
+def test_a_document_that_draws_itself_without_end_costs_its_process_only() -> None:
+    resources = b"/BBox[0 0 1 1]/Resources<</XObject<</F 5 0 R>>>>"
+    again = b"<</Type/XObject/Subtype/Form" + resources + b"/Length 11>>stream\n/F Do /F Do\nendstream"
+    endless = objects(
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]/Contents 4 0 R/Resources<</XObject<</F 5 0 R>>>>>>",
+        b"<</Length 5>>stream\n/F Do\nendstream",
+        again,
+    )
+    pool = PagePool()
+    try:
+        with pytest.raises(InputError, match="can't be drawn"):
+            pool.draw(endless, 0, 200)
+        assert pool.count(pdf()) == 2
+    finally:
+        pool.close()
+
+
 def test_a_drawing_process_that_dies_is_replaced() -> None:
     pool = PagePool()
     try:
