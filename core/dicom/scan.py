@@ -13,7 +13,7 @@ from core.config.sealed_file import open_plain
 from core.dicom.archive import extract, is_zip
 from core.dicom.dicomdir import listed_files
 from core.dicom.elements import ChangedElements, RawElement
-from core.dicom.faults import translated
+from core.dicom.faults import malformed, translated
 from core.dicom.files import Entry, Mark, regular_files
 from core.dicom.header import Header
 from core.dicom.parallel_scan import Outcome, read_headers
@@ -28,6 +28,7 @@ from core.domain.volume import SeriesIssue
 _REPORT_EVERY = 64
 _SHARING_FROM = 1000
 _SHARED_AT_MOST = 200_000
+_FOREIGN = "The file begins like a program (an executable's signature stands before its DICOM part)."
 _NOT_DICOM = "This is not a DICOM file."
 
 
@@ -101,6 +102,8 @@ def scan_paths(
 class HeaderScan:
     """Reads the headers below paths; iterate once. Parameters as those of ``scan_paths``.
 
+    With ``refuse_foreign``, files that begin like a program count as damaged.
+
     Iterating yields headers, and marks when the walk has left a folder. It raises Cancelled.
 
     Attributes
@@ -123,12 +126,14 @@ class HeaderScan:
         work_dir: Path | None = None,
         password: str | None = None,
         children: int | None = None,
+        refuse_foreign: bool = False,
     ) -> None:
         self._paths = [Path(path) for path in paths]
         self._cancel = cancel
         self._work_dir = work_dir
         self._password = password
         self._children = children
+        self._refuse_foreign = refuse_foreign
         self._seen: set[str] = set()
         self._shared: dict[tuple[str, bytes], RawElement] = {}
         self._count = 0
@@ -152,7 +157,7 @@ class HeaderScan:
                 self.share = max(self.share, share)
                 if outcome is None or not self._is_new(file):
                     continue
-                if isinstance(outcome, Header):
+                if isinstance(outcome, Header) and not outcome.parsed.foreign_preamble:
                     self._share(outcome)
                     yield outcome
                 else:
@@ -202,6 +207,9 @@ class HeaderScan:
     def _taken(self, file: Path, shown: str, outcome: Outcome) -> Iterator[Header]:
         """Yield the header, or those of the files that a DICOMDIR or an archive stands for."""
         if isinstance(outcome, Header):
+            if self._refuse_foreign and outcome.parsed.foreign_preamble:
+                self._skip(file, shown, malformed(_FOREIGN, "dicom.foreign_preamble"))
+                return
             self._share(outcome)
             yield outcome
         elif isinstance(outcome, AppError):

@@ -19,7 +19,7 @@ from core.config.atomic import sweep_parts
 from core.config.temp import work_folder
 from core.dicom.files import Mark
 from core.dicom.header import Header
-from core.dicom.scan import DamagedFile, HeaderScan, without_repeats
+from core.dicom.scan import HeaderScan, without_repeats
 from core.dicom.series import build_series
 from core.domain.errors import InputError
 from core.domain.progress import CancelToken, Progress, no_progress
@@ -39,8 +39,6 @@ WRITE_EVERY_S = 1.0
 _GROWING_FACTOR = 4.0
 _LOOK_EVERY = 32
 _WALK_SHARE = 0.8
-_FOREIGN = "dicom.foreign_preamble"
-_FOREIGN_MESSAGE = "The file begins like a program (an executable's signature stands before its DICOM part)."
 
 
 def import_paths(
@@ -96,12 +94,19 @@ def import_paths(
     with work_folder(engine.paths.temp, "import") as work_dir:
         if copies:
             sweep_parts(engine.paths.instances)
-        scan = HeaderScan(chosen, cancel=cancel, work_dir=work_dir, password=password, children=children)
+        scan = HeaderScan(
+            chosen,
+            cancel=cancel,
+            work_dir=work_dir,
+            password=password,
+            children=children,
+            refuse_foreign=not accept_foreign,
+        )
         lasting = not copies and all(medium_of(path) != "removable" for path in chosen)
         writer = ImportWriter(
             engine, work_dir, tally, copies=copies, keeps_damaged=not lasting, on_series=on_series
         )
-        run = _Run(engine, scan, writer, tally, progress, cancel, accept_foreign=accept_foreign)
+        run = _Run(engine, scan, writer, tally, progress, cancel)
         run.walk()
         run.other_formats()
         run.finish()
@@ -133,8 +138,6 @@ class _Run:
         tally: Tally,
         progress: Progress,
         cancel: CancelToken | None,
-        *,
-        accept_foreign: bool,
     ) -> None:
         self._engine = engine
         self._scan = scan
@@ -142,7 +145,6 @@ class _Run:
         self._tally = tally
         self._progress = _share_of(progress, 0.0, _WALK_SHARE)
         self._cancel = cancel
-        self._accept_foreign = accept_foreign
         self._piles = SeriesPiles()
         self._repeated: dict[str, SkippedFile] = {}
         self._damaged_noted = 0
@@ -157,8 +159,7 @@ class _Run:
         """Read all headers; write what is due meanwhile, and the rest at the end."""
         for number, found in enumerate(self._scan):
             if isinstance(found, Header):
-                if self._accept_foreign or not self._is_foreign(found):
-                    self._piles.add(found)
+                self._piles.add(found)
             elif isinstance(found, Mark) and found.what is not None:
                 self._piles.leave(found.what)
             if number % _LOOK_EVERY == 0:
@@ -225,7 +226,7 @@ class _Run:
         self._take(other.series)
 
     def finish(self) -> None:
-        """Bring all skipped files into the tally, and forget the quarantine of files that were taken now."""
+        """Bring all skipped files into the tally."""
         self._note_damaged()
         self._tally.skipped[:0] = self._scan.skipped
         self._tally.skipped.extend(self._repeated.values())
@@ -234,11 +235,3 @@ class _Run:
         fresh = self._scan.damaged[self._damaged_noted :]
         self._damaged_noted += len(fresh)
         self._writer.note_damaged(fresh)
-
-    def _is_foreign(self, header: Header) -> bool:
-        if not any(issue.code == _FOREIGN for issue in header.issues):
-            return False
-        file = header.file
-        self._scan.damaged.append(DamagedFile(str(file), file, _FOREIGN, _FOREIGN_MESSAGE))
-        self._scan.skipped.append(SkippedFile(str(file), _FOREIGN, _FOREIGN_MESSAGE))
-        return True
