@@ -40,7 +40,7 @@ WINDOW_ACTIONS = (
     Entry("file.sample", "Open the sample study", FILES, "sample"),
     Entry("search.focus", "Search", FILES, "search"),
     Entry("view.identity", "Show or hide patient identity", FILES, "eye"),
-    Entry("view.columns", "Choose details and order of the worklist", WORKLIST, "columns"),
+    Entry("view.columns", "Choose details and order", WORKLIST, "columns"),
     Entry("filter.save", "Save this filter…", WORKLIST, "filter"),
     Entry("study.tag", "Put on or take off a tag…", WORKLIST, "tag"),
     Entry("focus.priors", "Go to the priors", PANELS, "prior"),

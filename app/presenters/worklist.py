@@ -182,6 +182,11 @@ class WorklistPresenter(Presenter[WorklistState]):
         if sort != before:
             self._relist()
 
+    @property
+    def reading_lines(self) -> bool:
+        """Whether the database thread is reading lines."""
+        return self._reading
+
     def _relist(self) -> None:
         self._generation += 1
         # One question at a time: while somebody types, the questions in between are never asked.
@@ -226,18 +231,18 @@ class WorklistPresenter(Presenter[WorklistState]):
             self._whole_library = False
             total, modalities, tags, saved = answer.library
             state = replace(state, total=total, modalities=modalities, tags=tags, saved=saved)
-            self._forget_changed_series(before)
+            self._read_changed_series(before)
         self._show(state)
         if state.current_study:
             self._read_priors(state.current_study)
         if answer.library is not None:
             self.refreshed()
 
-    def _forget_changed_series(self, before: Listing) -> None:
+    def _read_changed_series(self, before: Listing) -> None:
         """Read the series of studies that grew again; what is shown stays until they are there."""
         for uid in list(self._series_of):
             old, new = before.lines.get(uid), self._listing.lines.get(uid)
-            if old is None or new is None or _size(old) != _size(new):
+            if new is not None and (old is None or _size(old) != _size(new)):
                 self._ask_series(uid)
 
     # -- what is shown -------------------------------------------------------------------------------

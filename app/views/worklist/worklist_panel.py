@@ -153,6 +153,9 @@ class WorklistPanel(QWidget):
             if index.isValid():
                 self.tree.setCurrentIndex(index)
                 self.tree.verticalScrollBar().setValue(place)
+        if state.rows and self.tree.hasFocus() and not self.tree.currentIndex().isValid():
+            # Somebody went into the list before the search was answered.
+            self.tree.setCurrentIndex(self._model.index(0, 0))
 
     def _reveal(self, series_key: str) -> None:
         index = self._model.index_of(f"{SERIES}:{series_key}")
