@@ -11,9 +11,10 @@ either side.
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,10 +31,9 @@ from core.library.vault import IdentityVault
 Reader = Callable[[], AbstractContextManager[UnitOfWork]]
 
 _ROWS = """
-SELECT study.study_uid, number, pseudonym, sealed_description, study_year_month, status, imported_utc, modalities,
-       body_parts, series_count, instance_count, issue_count, identity_vault.sealed
-FROM study LEFT JOIN identity_vault ON identity_vault.study_uid = study.study_uid
-WHERE revision > :revision
+SELECT study_uid, number, pseudonym, sealed_description, study_year_month, status, imported_utc, modalities,
+       body_parts, series_count, instance_count, issue_count
+FROM study WHERE revision > :revision
 """
 _WAITING = """
 SELECT result.study_uid, count(*) FROM result
@@ -128,11 +128,14 @@ class BrowseIndex:
         revision = uow.meta.revision()
         if revision == self._revision:
             return
-        changed = uow.session.execute(text(_ROWS), {"revision": self._revision}).all()
-        uids = None if self._revision < 0 else [row[0] for row in changed]
-        tags = uow.tags.by_study(uids)
-        for row in changed:
-            self._take(row, tags.get(row[0], ()))
+        with _uncollected():
+            changed = uow.session.execute(text(_ROWS), {"revision": self._revision}).all()
+            # Two scans and a dictionary: a join would look each study up in an index.
+            uids = None if self._revision < 0 else [row[0] for row in changed]
+            identities = uow.studies.identities(uids)
+            tags = uow.tags.by_study(uids)
+            for row in changed:
+                self._take(row, identities.get(row[0], _NOBODY), tags.get(row[0], ()))
         if uow.studies.count() != len(self._entries):
             present = uow.studies.uids()
             self._entries = {uid: e for uid, e in self._entries.items() if uid in present}
@@ -142,9 +145,8 @@ class BrowseIndex:
         )
         self._revision = revision
 
-    def _take(self, row: Any, tags: tuple[str, ...]) -> None:
+    def _take(self, row: Any, identity: PatientIdentity, tags: tuple[str, ...]) -> None:
         (uid, number, pseudonym, description, month, status, imported, modalities, parts, series) = row[:10]
-        identity = PatientIdentity() if row[12] is None else self._vault.open_identity(uid, row[12])
         line = StudyLine(
             study_uid=uid,
             patient_key=pseudonym,
@@ -176,7 +178,20 @@ class BrowseIndex:
         return found
 
 
+_NOBODY = PatientIdentity()
 _STATUSES = {str(status): status for status in ReadStatus}
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Let the garbage collector wait: it would look through all modules again and again while lines only come."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def waiting_counts(uow: UnitOfWork) -> dict[str, int]:

@@ -20,6 +20,8 @@ from core.domain.study import PatientIdentity
 
 _VERSION = b"\x01"
 _NONCE_BYTES = 12
+_BODY = 1 + _NONCE_BYTES
+_DECODE = json.JSONDecoder().raw_decode
 
 
 class IdentityVault:
@@ -49,7 +51,8 @@ class IdentityVault:
         SafetyError
             If the record was changed or belongs to another study (code ``vault.sealed_record_invalid``).
         """
-        return PatientIdentity(**json.loads(self.open_text(f"identity/{study_uid}", sealed)))
+        # The decoder itself: json.loads looks for white space around each value, which takes as long as the value.
+        return PatientIdentity(**_DECODE(self.open_text(f"identity/{study_uid}", sealed))[0])
 
     def seal_text(self, context: str, text: str) -> bytes:
         """Return ``text`` sealed for ``context``; an empty text becomes an empty value."""
@@ -66,11 +69,10 @@ class IdentityVault:
 
     def open_bytes(self, context: str, sealed: bytes) -> bytes:
         """Return the data sealed for ``context``; raises as ``open_identity`` does."""
-        nonce, body = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
         try:
             if sealed[:1] != _VERSION:
                 raise InvalidTag
-            return self._cipher.decrypt(nonce, body, context.encode("utf-8"))
+            return self._cipher.decrypt(sealed[1:_BODY], sealed[_BODY:], context.encode("utf-8"))
         except (InvalidTag, ValueError) as error:
             raise SafetyError(
                 "vault.sealed_record_invalid",
