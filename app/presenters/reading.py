@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.presenters.reading_frame import EMPTY
-from app.presenters.reading_navigation import INVERTED_AT_FIRST
 from app.presenters.reading_objects import ReadingObjects
 from app.presenters.reading_state import (
     Notice,
@@ -28,7 +27,7 @@ from core.domain.volume import Volume
 from core.render.grey import automatic_window, is_colour
 from core.render.heat import HeatColors, HeatStyle
 from core.render.palette import safe_colors
-from core.render.presets import initial_window, presets_of_volume
+from core.render.presets import INVERTED_AT_FIRST, initial_window, presets_of_volume
 from core.render.series import DisplaySeries, require_same_grid
 
 ARRIVALS_PER_PICTURE = 8

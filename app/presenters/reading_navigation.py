@@ -15,14 +15,12 @@ from core.domain.window import Window
 from core.render.annotations import value_text
 from core.render.grey import automatic_window, is_colour
 from core.render.placement import Camera, zoom_about
-from core.render.presets import initial_window
+from core.render.presets import INVERTED_AT_FIRST, initial_window
 from core.render.scene_presets import SEGMENTS_ONLY, presets_of
 
 #: A vertical drag of this many pixels moves the level by one window width; a horizontal one by e doubles it.
 WINDOW_DRAG_PX = 300.0
 ZOOM_DRAG_PX = 200.0
-#: Uptake is read black on white.
-INVERTED_AT_FIRST = ("PT",)
 
 
 class ReadingNavigation(ReadingFrame):

@@ -97,6 +97,7 @@ def render_command(
     window: Annotated[tuple[float, float] | None, typer.Option("--window", help="Centre and width.")] = None,
     result: Annotated[str, typer.Option("--result", help="Result whose segments are drawn.")] = "",
     heatmap: Annotated[str, typer.Option("--heatmap", help="METHOD:CLASS of a stored explanation.")] = "",
+    time_point: Annotated[int, typer.Option("--time-point", help="Which time point, from 0.")] = 0,
     size: Annotated[str, typer.Option("--size", help="Pixels, WxH.")] = "1280x960",
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -111,6 +112,7 @@ def render_command(
             window=Window(*window) if window else None,
             result_id=result or None,
             heatmap=heatmap or None,
+            time_point=time_point,
             size=parse_size(size),
             out=out,
         )

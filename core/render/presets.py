@@ -14,6 +14,9 @@ from core.domain.volume import Volume
 from core.domain.window import Window
 from core.render.grey import automatic_window
 
+INVERTED_AT_FIRST = ("PT",)
+"""Modalities that are read black on white: uptake is dark."""
+
 
 @dataclass(frozen=True)
 class Preset:

@@ -20,7 +20,7 @@ from core.render.compose import Panel, compose_viewport, write_text
 from core.render.grey import is_colour
 from core.render.palette import safe_colors
 from core.render.planes import Plane
-from core.render.presets import initial_window
+from core.render.presets import INVERTED_AT_FIRST, initial_window
 from core.render.scene import AxisMark, Scene, Viewpoint, axis_marks
 from core.render.scene_presets import SEGMENTS_ONLY, default_preset
 from core.render.series import DisplaySeries, require_same_grid
@@ -58,6 +58,7 @@ def render(
     window: Window | None = None,
     result_id: str | None = None,
     heatmap: str | None = None,
+    time_point: int = 0,
     size: tuple[int, int] = (1280, 960),
     out: Path,
 ) -> dict[str, Any]:
@@ -75,6 +76,8 @@ def render(
         Result whose segments are drawn.
     heatmap : str, optional
         ``METHOD:CLASS`` of a stored explanation of the result.
+    time_point : int
+        Of a 4-D series, from 0.
     size : tuple of int
         Width and height in pixels.
 
@@ -98,11 +101,11 @@ def render(
         raise InputError(
             "render.layout", f"There is no layout {layout!r}.", f"Choose one of {', '.join(LAYOUTS)}."
         )
-    subject = _subject(engine, series_key, slice, window, result_id, heatmap)
+    subject = _subject(engine, series_key, slice, window, result_id, heatmap, time_point)
     if len(subject.series.planes) == 1 and layout != "stack":
         raise InputError(
             "render.flat",
-            f"A series with {subject.volume.geometry.shape_kji[0]} picture(s) has no layout {layout!r}.",
+            f"The series has no layout {layout!r}. {subject.series.single_plane_reason}",
             "Use the layout stack.",
         )
     image = {"stack": _stack, "mpr": _mpr, "3d": _scene}[layout](subject, size)
@@ -127,8 +130,9 @@ def _subject(
     window: Window | None,
     result_id: str | None,
     heatmap: str | None,
+    time_point: int,
 ) -> _Subject:
-    volume = load_volume(engine, series_key)
+    volume = load_volume(engine, series_key, time_point=time_point)
     segmentation = explanation = None
     if result_id is not None:
         _require_result_of_series(engine, series_key, result_id)
@@ -199,7 +203,7 @@ def _panel(subject: _Subject, plane: Plane) -> Panel:
         plane,
         round(number),
         subject.window,
-        inverted=subject.volume.inverted,
+        inverted=subject.volume.inverted != (subject.volume.modality in INVERTED_AT_FIRST),
         segmentation=segmentation,
         colors=safe_colors(segmentation.segments) if segmentation is not None else {},
         explanation=subject.explanation,

@@ -18,7 +18,7 @@ from tests.fakes.pictures import explanation_of, segmentation_of, stored_as
 @pytest.fixture
 def volume(monkeypatch: pytest.MonkeyPatch) -> Volume:
     made = stored_as("LPS")
-    monkeypatch.setattr(service, "load_volume", lambda engine, key: made)
+    monkeypatch.setattr(service, "load_volume", lambda engine, key, time_point: made)
     summary = SimpleNamespace(series_uid="1.2.840.1", key="1.2.840.1")
     monkeypatch.setattr(service, "get_series", lambda engine, key: (summary, ()))
     monkeypatch.setattr(service, "load_result", lambda engine, rid: SimpleNamespace(series_uid="1.2.840.1"))
@@ -88,7 +88,7 @@ def test_a_result_on_another_grid_is_a_matter_of_safety(
 
 def test_a_projection_has_no_cross_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = Volume(VolumeGeometry((1, 8, 9), np.eye(4)), np.zeros((1, 8, 9), np.uint16), "CR", "1")
-    monkeypatch.setattr(service, "load_volume", lambda engine, key: picture)
+    monkeypatch.setattr(service, "load_volume", lambda engine, key, time_point: picture)
     with pytest.raises(InputError, match="no layout 'mpr'"):
         service.render(None, "1", layout="mpr", size=(200, 200), out=tmp_path / "a.png")  # type: ignore[arg-type]
     assert service.render(None, "1", size=(200, 200), out=tmp_path / "a.png")["slice"] == 0  # type: ignore[arg-type]
