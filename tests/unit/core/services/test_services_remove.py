@@ -111,7 +111,7 @@ def test_no_page_of_the_library_remembers_a_removed_study(tmp_path: Path) -> Non
             insert_study(
                 engine, f"1.2.7.{number}", f"1.2.7.{number}.1", identity=PatientIdentity("Other^One", "7")
             )
-        insert_study(engine, "1.2.99.4711", "1.2.99.4711.1", identity=identity, description="Zwerchfell")
+        insert_study(engine, "1.2.99.4711", "1.2.99.4711.1", identity=identity, description="Zwerchfell Zzcanary")
         with engine.library.sql.connect() as connection:
             sealed = connection.exec_driver_sql(
                 "SELECT sealed FROM identity_vault WHERE study_uid = '1.2.99.4711'"
@@ -122,6 +122,7 @@ def test_no_page_of_the_library_remembers_a_removed_study(tmp_path: Path) -> Non
         engine.library.checkpoint()
         planted = decrypted_pages(engine.paths.database, key)
         assert all(mark in planted for mark in marks)
+        assert b"zzcanary" not in planted.lower()
         remove_studies(engine, ["1.2.99.4711"], "patient-request")
         after = decrypted_pages(engine.paths.database, key)
         assert b"1.2.7.3" in after
