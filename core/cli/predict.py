@@ -26,9 +26,11 @@ from core.domain.study import SeriesKind
 from core.domain.volume import Volume
 from core.formats.images import read_image
 from core.formats.nifti import read_nifti, write_nifti
+from core.formats.nrrd import read_nrrd
 from core.services.measure import measure_segments
 
 NIFTI = (".nii", ".nii.gz")
+NRRD = (".nrrd", ".nhdr")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
@@ -60,6 +62,9 @@ def volumes_of(path: Path, work_dir: Path) -> Iterator[Volume]:
     if name.endswith(NIFTI):
         yield read_nifti(path)
         return
+    if name.endswith(NRRD):
+        yield read_nrrd(path)
+        return
     if name.endswith(PICTURES):
         yield read_image(path)
         return
@@ -72,7 +77,7 @@ def volumes_of(path: Path, work_dir: Path) -> Iterator[Volume]:
         raise InputError(
             "predict.no_image",
             "This input holds no image series.",
-            "Give a DICOM folder, a NIfTI file or a picture.",
+            "Give a DICOM folder, a NIfTI or NRRD file or a picture.",
         )
 
 

@@ -8,9 +8,9 @@ from functools import cached_property
 from math import prod
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
+from core.config.memory import require_memory
 from core.dicom.cine import frame_times_ms
 from core.dicom.decode import PixelReader
 from core.dicom.faults import malformed, memory_guarded, translated
@@ -24,7 +24,7 @@ from core.dicom.reading import IsDicomdir, recall_header
 from core.dicom.rescale import modality_table, output_dtype, rescale_of, units_of, windows_of
 from core.dicom.shear import needs_straightening, straightened
 from core.dicom.suv import SuvFactor, suv_factor
-from core.domain.errors import EnvironmentFault, InputError, SafetyError
+from core.domain.errors import InputError, SafetyError
 from core.domain.geometry import VolumeGeometry
 from core.domain.progress import CancelToken, Progress, no_progress
 from core.domain.study import InstanceRef, SeriesSummary
@@ -32,7 +32,6 @@ from core.domain.volume import SeriesIssue, Volume
 
 OnSlice = Callable[[int, VolumeGeometry, NDArray], None]
 _REPORT_EVERY = 8
-_SHARE_OF_MEMORY = 0.6
 
 
 def assemble_volume(
@@ -87,7 +86,7 @@ def assemble_volume(
     layout = lay_out(headers, time_point)
     moves = correct and needs_straightening(layout.geometry, layout.positions_mm)
     job = _Assembly(headers, layout, None if moves else on_slice)
-    _check_memory(job)
+    require_memory(prod(job.shape) * job.dtype.itemsize, "The series")
     volume = _volume(job, job.run(progress, cancel), summary, time_point)
     if not moves or layout.positions_mm is None:
         return volume
@@ -151,17 +150,6 @@ def _check_uniform(headers: Sequence[Header]) -> None:
     if not all(h.has_pixels for h in headers):
         raise InputError(
             "dicom.no_pixels", "The object has no Pixel Data to show.", "Choose an image series."
-        )
-
-
-def _check_memory(job: _Assembly) -> None:
-    needed = prod(job.shape) * job.dtype.itemsize
-    available = psutil.virtual_memory().available
-    if needed > _SHARE_OF_MEMORY * available:
-        raise EnvironmentFault(
-            "memory.volume_too_large",
-            f"The series needs {needed >> 20} MB, but only {available >> 20} MB of memory are free.",
-            "Close other programs or studies and try again.",
         )
 
 

@@ -180,7 +180,8 @@ def describe(parsed: ParsedFile) -> Header:
         has_pixels=parsed.pixels is not None,
     )
     if 0x52009230 in e or 0x52009229 in e:
-        header.planes = read_planes(e, header.frames)
+        if not is_derived_object(header.sop_class_uid):
+            header.planes = read_planes(e, header.frames)
         for tag in (0x52009229, 0x52009230):  # large, and all that is needed of them stands in the planes
             e.raw.pop(tag, None)
     if is_derived_object(header.sop_class_uid):

@@ -7,10 +7,12 @@ between two neighbours are mixed from them, and where slices are missing the gri
 from __future__ import annotations
 
 import dataclasses
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.config.memory import require_memory
 from core.dicom.series_rules import series_rules
 from core.dicom.stack import missing_between, place_tolerance
 from core.domain.geometry import VolumeGeometry
@@ -56,6 +58,7 @@ def straightened(volume: Volume, positions_mm: NDArray[np.float64]) -> Volume:
     heights = _along(volume.geometry, positions_mm)
     plan = _plan(heights)
     grid, shifts = _grid(volume.geometry, positions_mm, plan)
+    require_memory(prod(grid.shape_kji) * volume.voxels.itemsize, "The straightened series")
     fill = _fill(volume)
     out = np.full(grid.shape_kji, fill, dtype=volume.voxels.dtype)
     placed = _Shifted(volume.voxels, shifts, grid.shape_kji[1:], fill)

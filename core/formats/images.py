@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from core.config.memory import require_memory
 from core.config.sealed_file import open_plain
 from core.domain.errors import EnvironmentFault, InputError
 from core.domain.geometry import VolumeGeometry
 from core.domain.volume import SeriesIssue, Volume
 from core.formats.nifti import content_uid
-from core.formats.voxels import require_memory
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -136,7 +136,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 def read_pictures(paths: Sequence[Path]) -> Volume:
     """Read numbered pictures of one size as the slices of a stack; see ``read_image``."""
     first = read_picture_header(paths[0])
-    require_memory(2 * first.rows * first.columns * (3 if first.colour else 4) * len(paths))
+    require_memory(2 * first.rows * first.columns * (3 if first.colour else 4) * len(paths), "The stack")
     volumes = [read_image(path) for path in paths]
     if len({(v.voxels.shape[1:], v.voxels.dtype.kind) for v in volumes}) > 1:
         raise InputError(

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.config.memory import require_memory
 from core.config.sealed_file import is_sealed, open_plain, write_kept
 from core.domain.errors import AppError, EnvironmentFault, InputError
 from core.domain.geometry import Matrix, VolumeGeometry
 from core.domain.study import SeriesKind
 from core.domain.volume import SeriesIssue, Volume
 from core.formats.modality import looks_like_hounsfield
-from core.formats.voxels import exact_voxels, require_memory
+from core.formats.voxels import exact_voxels
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Negates x and y; its own inverse."""
@@ -336,7 +337,7 @@ def _unscaled(image: Any, header: NiftiHeader, frame: int) -> tuple[NDArray, flo
 
     proxy = image.dataobj
     shape = header.geometry.shape_ijk
-    require_memory(2 * prod(shape) * proxy.dtype.itemsize)
+    require_memory(2 * prod(shape) * proxy.dtype.itemsize, "The file")
     if header.frames == 1:
         raw = np.asarray(proxy.get_unscaled()).reshape(shape, order="F")
     else:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from core.config.memory import require_memory
 from core.config.sealed_file import open_plain, plain_size
 from core.domain.errors import AppError, EnvironmentFault, InputError
 from core.domain.geometry import Matrix, VolumeGeometry
@@ -21,7 +22,7 @@ from core.domain.study import SeriesKind
 from core.domain.volume import SeriesIssue, Volume
 from core.formats.modality import looks_like_hounsfield
 from core.formats.nifti import content_uid
-from core.formats.voxels import exact_voxels, require_memory
+from core.formats.voxels import exact_voxels
 
 MAX_HEADER_BYTES = 1 << 16
 MAX_BYTES = 16 << 30
@@ -352,7 +353,7 @@ def _spacings(fields: dict[str, str], count: int) -> list[float]:
 
 
 def _voxels(header: NrrdHeader, path: Path, frame: int) -> NDArray:
-    require_memory(2 * header.data_bytes)
+    require_memory(2 * header.data_bytes, "The file")
     data = _text_values(header, path) if header.encoding == "text" else _binary_values(header, path)
     array = data.reshape(header.sizes, order="F")
     if header.extra >= 0 and not header.rgb:

@@ -1,14 +1,9 @@
-"""Voxel values in the smallest type that holds them exactly, and room in memory for them."""
+"""Voxel values in the smallest type that holds them exactly."""
 
 from __future__ import annotations
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
-
-from core.domain.errors import EnvironmentFault
-
-_SHARE_OF_MEMORY = 0.6
 
 
 def exact_voxels(values: NDArray, slope: float = 1.0, intercept: float = 0.0) -> NDArray:
@@ -31,20 +26,3 @@ def exact_voxels(values: NDArray, slope: float = 1.0, intercept: float = 0.0) ->
     if not np.isfinite(out).all():
         np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     return out
-
-
-def require_memory(needed_bytes: int) -> None:
-    """Refuse what doesn't fit into the free memory, before it is allocated.
-
-    Raises
-    ------
-    EnvironmentFault
-        ``memory.volume_too_large``.
-    """
-    available = psutil.virtual_memory().available
-    if needed_bytes > _SHARE_OF_MEMORY * available:
-        raise EnvironmentFault(
-            "memory.volume_too_large",
-            f"The file needs {needed_bytes >> 20} MB, but only {available >> 20} MB of memory are free.",
-            "Close other programs or studies and try again.",
-        )

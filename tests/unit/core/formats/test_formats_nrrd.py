@@ -186,7 +186,7 @@ def test_more_than_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     class Memory:
         available = 100
 
-    monkeypatch.setattr("core.formats.voxels.psutil.virtual_memory", Memory)
+    monkeypatch.setattr("core.config.memory.psutil.virtual_memory", Memory)
     with pytest.raises(EnvironmentFault):
         read_nrrd(write(tmp_path / "a.nrrd"))
 
