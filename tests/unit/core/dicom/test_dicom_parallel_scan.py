@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -30,6 +29,7 @@ from core.domain.progress import Cancelled, CancelToken
 from tests.fakes.corpus import write_corpus
 from tests.fakes.data import data_path
 from tests.fakes.dicom_files import write_stack
+from tests.fakes.left_behind import own_children
 
 VOXELS = np.arange(12 * 6 * 5, dtype=np.int16).reshape(12, 6, 5)
 ROOT = Path(__file__).resolve().parents[4]
@@ -173,7 +173,7 @@ def test_the_file_that_ends_a_scanner_is_refused_and_the_scan_goes_on(
     result = scan_paths([tmp_path], children=2)
     assert [(Path(s.file).name, s.code) for s in result.skipped] == [("zfatal", "dicom.reader_ended")]
     assert sum(s.summary.instances for s in result.series) == 59
-    assert not psutil.Process().children()
+    assert not own_children()
 
 
 def test_without_a_program_to_start_the_scan_goes_on_here(
@@ -191,7 +191,7 @@ def test_a_cancel_ends_the_scanners(tmp_path: Path, early_children: None) -> Non
         for number, _ in enumerate(HeaderScan([tmp_path], cancel=cancel, children=2)):
             if number == 50:
                 cancel.cancel()
-    assert not psutil.Process().children()
+    assert not own_children()
 
 
 def test_a_scan_that_is_abandoned_leaves_nothing_behind(tmp_path: Path, early_children: None) -> None:
@@ -200,7 +200,7 @@ def test_a_scan_that_is_abandoned_leaves_nothing_behind(tmp_path: Path, early_ch
     for _ in range(100):
         next(found)
     found.close()  # type: ignore[attr-defined]
-    assert not psutil.Process().children()
+    assert not own_children()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs FIFOs and links")
