@@ -242,6 +242,19 @@ def test_several_studies_are_marked_with_keys(
     wait_until(lambda: engine.marks == dict.fromkeys(("t1", "t9"), ReadStatus.REVIEWED), "the status")
 
 
+def test_shift_selects_whatever_the_key_scheme_says(browser: Application, wait_until: Wait) -> None:
+    tree = browser.worklist_panel.tree
+    press(browser, Qt.Key.Key_W)
+    press(browser, Qt.Key.Key_End)
+    press(browser, Qt.Key.Key_Up)
+    press(browser, Qt.Key.Key_Up, SHIFT)
+    press(browser, Qt.Key.Key_Up, SHIFT)
+    assert len(tree.selected_rows()) == 3
+    assert browser.marks.studies == ("t0", "t9")
+    press(browser, Qt.Key.Key_A, CTRL)
+    assert browser.marks.studies == ("t1", "t0", "t9")
+
+
 def test_a_tag_is_asked_for_in_its_place(
     browser: Application, engine: FakeReviewEngine, wait_until: Wait
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import cast
 
 from PySide6.QtCore import QEvent, QItemSelectionRange, QModelIndex, QPoint, Qt, QTimer, Signal
-from PySide6.QtGui import QContextMenuEvent, QKeyEvent, QMouseEvent
+from PySide6.QtGui import QContextMenuEvent, QKeyEvent, QKeySequence, QMouseEvent
 from PySide6.QtWidgets import QAbstractItemView, QListView
 
 from app.presenters.worklist import WorklistPresenter
@@ -17,6 +17,20 @@ _TYPING_PAUSE_MS = 1000
 _OTHER_KEYS = (
     Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier | Qt.KeyboardModifier.MetaModifier
 )
+_WALKING = frozenset(
+    {
+        Qt.Key.Key_Up,
+        Qt.Key.Key_Down,
+        Qt.Key.Key_Left,
+        Qt.Key.Key_Right,
+        Qt.Key.Key_Home,
+        Qt.Key.Key_End,
+        Qt.Key.Key_PageUp,
+        Qt.Key.Key_PageDown,
+    }
+)
+"""Keys that walk and select in the list, whatever a key scheme makes of them elsewhere."""
+
 _NOT_TYPED = "/? "
 """Letters go to the list while it has the focus, so that a name can be typed; these keep what they do elsewhere."""
 
@@ -99,13 +113,11 @@ class LinesView(QListView):
     # -- keyboard ------------------------------------------------------------------------------------
 
     def event(self, event: QEvent) -> bool:
-        if (
-            event.type() == QEvent.Type.ShortcutOverride
-            and isinstance(event, QKeyEvent)
-            and self._types(event)
-        ):
-            event.accept()
-            return True
+        if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
+            walks = event.key() in _WALKING and not event.modifiers() & Qt.KeyboardModifier.AltModifier
+            if walks or self._types(event) or event.matches(QKeySequence.StandardKey.SelectAll):
+                event.accept()
+                return True
         return super().event(event)
 
     def _types(self, event: QKeyEvent) -> bool:
