@@ -16,6 +16,7 @@ from PySide6.QtCore import qInstallMessageHandler
 from PySide6.QtWidgets import QApplication
 
 from app.bootstrap import Application, Start
+from app.presenters.worklist_rows import STUDY
 
 
 def tell(event: str, **more: Any) -> None:
@@ -44,6 +45,13 @@ class Reporter:
         self._once("notices", [notice.what for notice in app.notices.state.notices])
         self._once("heat", app.explanation.state.shown)
         self._once("audit", app.audit.state.check.ok if app.audit.state.check else None)
+        self._once("imports", [run.state for run in app.imports.state.runs])
+        self._once("open", app.session.summary.description if app.session.summary else "")
+        lines = [app.worklist.line(row.uid) for row in app.worklist.state.rows if row.kind == STUDY]
+        self._once("studies", sorted(line.description for line in lines if line is not None))
+        self._once("priors", len(app.worklist.state.priors))
+        self._once("elements", app.tags.state.total)
+        self._once("found", [line.keyword for line in app.tags.state.found or ()])
         board = getattr(app.engine, "_board", None)
         self._once("worker", board.worker_pid if board is not None else None)
 
@@ -64,8 +72,17 @@ def main() -> int:
     timer = QTimer()
     timer.timeout.connect(reporter.look)
     timer.start(20)
-    application.window.first_painted.connect(
-        lambda: tell("painted", window=int(application.window.winId()), modules=sorted(sys.modules))
+    window = application.window
+    window.first_painted.connect(
+        lambda: tell(
+            "painted",
+            window=int(window.winId()),
+            modules=sorted(sys.modules),
+            x=window.x(),
+            y=window.y(),
+            width=window.width(),
+            height=window.height(),
+        )
     )
     application.show()
     status = qt.exec()

@@ -2,83 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
-import queue
 import shutil
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from tests.fakes.bundles import make_segmentation_bundle, make_volume
 from tests.fakes.dicom_files import write_stack
+from tests.fakes.hands import Hands
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
-ROOT = Path(__file__).resolve().parents[2]
 COMPUTE = {"torch", "onnxruntime", "captum", "monai", "lightning", "vtkmodules", "vtk", "pyqtgraph.opengl"}
 LATE = {"pydicom", "sqlalchemy", "highdicom", "SimpleITK", "nibabel", "alembic"}
-TIMEOUT_S = 150.0
-
-
-class Hands:
-    """A running window, what it told, and a keyboard."""
-
-    def __init__(self, home: Path, files: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests/fakes/gui_driver.py"), str(home), str(files)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.shown: dict[str, Any] = {}
-        self.qt: list[str] = []
-        self._lines: queue.Queue[str] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.put(line)
-
-    def wait(self, event: str, wanted: Any = lambda _: True) -> dict[str, Any]:
-        """Wait until the window tells ``event`` with a value that ``wanted`` accepts."""
-        until = time.monotonic() + TIMEOUT_S
-        while not (event in self.shown and wanted(self.shown[event].get("value"))):
-            left = until - time.monotonic()
-            assert left > 0, f"no {event}; last: { {k: v.get('value') for k, v in self.shown.items()} }"
-            try:
-                told = json.loads(self._lines.get(timeout=min(left, 1.0)))
-            except queue.Empty:
-                assert self.process.poll() is None, f"the window ended with {self.process.returncode}"
-                continue
-            self.shown[told["event"]] = told
-            if told["event"] == "qt":
-                self.qt.append(told["text"])
-        return self.shown[event]
-
-    def key(self, *keys: str) -> None:
-        """Press keys on the real keyboard of the display."""
-        window = str(self.shown["painted"]["window"])
-        subprocess.run(["xdotool", "windowfocus", "--sync", window], check=True, timeout=20)
-        subprocess.run(["xdotool", "key", "--delay", "60", *keys], check=True, timeout=20)
-
-    def end(self) -> None:
-        """Take the window away if it is still there."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(20)
-        self._reader.join(5)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
 
 
 SMALL, LONG = (24, 28, 32), (64, 144, 144)

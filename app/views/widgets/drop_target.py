@@ -12,6 +12,7 @@ from PySide6.QtGui import (
     QDragMoveEvent,
     QDropEvent,
     QFont,
+    QMouseEvent,
     QPainter,
     QPaintEvent,
     QPen,
@@ -24,7 +25,7 @@ _INSET = 12
 _VEIL = 236
 _TITLE, _HINT = (
     "Drop to import",
-    "Folders, CDs (DICOMDIR), ZIPs and files; nothing on screen changes meanwhile",
+    "Folders, CDs (DICOMDIR), ZIPs, files. What you are reading stays on screen.",
 )
 
 
@@ -39,6 +40,7 @@ class DropTarget(QWidget):
         self._theme = theme
         self._take = take
         self.setAcceptDrops(True)
+        self.setMouseTracking(True)
         self.setAccessibleName(_TITLE)
         self.hide()
         window.setAcceptDrops(True)
@@ -54,7 +56,7 @@ class DropTarget(QWidget):
         """Cover the window as soon as files are dragged into it, and grow with it."""
         if watched is self.parent():
             if isinstance(event, QDragEnterEvent) and files_of(event.mimeData()):
-                event.acceptProposedAction()
+                _take_as_copy(event)
                 self._cover()
                 return True
             if event.type() == QEvent.Type.Drop and isinstance(event, QDropEvent):
@@ -69,12 +71,16 @@ class DropTarget(QWidget):
         self.show()
         self.raise_()
 
+    def mouseMoveEvent(self, _: QMouseEvent) -> None:
+        # No mouse moves here during a drag: whoever dragged is gone without a word.
+        self.hide()
+
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if files_of(event.mimeData()):
-            event.acceptProposedAction()
+            _take_as_copy(event)
 
     def dragMoveEvent(self, event: QDragMoveEvent) -> None:
-        event.acceptProposedAction()
+        _take_as_copy(event)
 
     def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
         self.hide()
@@ -83,9 +89,7 @@ class DropTarget(QWidget):
     def dropEvent(self, event: QDropEvent) -> None:
         files = files_of(event.mimeData())
         self.hide()
-        # A copy: the source of the drag must never believe that its files were moved away.
-        event.setDropAction(Qt.DropAction.CopyAction)
-        event.accept()
+        _take_as_copy(event)
         if files:
             # The drag's source waits until this returns.
             QTimer.singleShot(0, lambda: self._take(files))
@@ -109,6 +113,12 @@ class DropTarget(QWidget):
         painter.setPen(self._theme.qcolor("text_dim"))
         painter.setFont(self._theme.font())
         painter.drawText(title.translated(0, 28), int(Qt.AlignmentFlag.AlignCenter), _HINT)
+
+
+def _take_as_copy(event: QDropEvent) -> None:
+    """Accept, as a copy whatever is proposed: after a move, a file manager deletes what was dragged."""
+    event.setDropAction(Qt.DropAction.CopyAction)
+    event.accept()
 
 
 def files_of(data: QMimeData) -> list[Path]:
