@@ -103,7 +103,7 @@ def _normal(header: Header, stated: tuple[float, ...]) -> tuple[float, float, fl
     return float(normal[0]), float(normal[1]), float(normal[2])
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=8192)
 def _csa_of(file: Path, _stamp: tuple[int, int, int]) -> Mapping[str, tuple[float, ...]]:
     """Read the CSA header of a file; empty when it has none that can be read."""
     elements = parse_file(file, frozenset({_CSA_BLOCK, _CSA_IMAGE})).elements

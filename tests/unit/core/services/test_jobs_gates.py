@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from core.bundles.manifest import Requirements
+from core.dicom.shear import straightened
 from core.domain.coding import CodedConcept
 from core.domain.errors import SafetyError
 from core.domain.geometry import VolumeGeometry
@@ -53,6 +54,17 @@ def test_a_sheared_grid_is_refused() -> None:
     with pytest.raises(SafetyError) as caught:
         check_volume(segmentation_manifest(), changed(geometry=sheared))
     assert caught.value.code == "geometry.sheared"
+
+
+def test_a_straightened_stack_is_allowed() -> None:
+    volume = make_volume()
+    matrix = volume.geometry.lps_from_ijk.copy()
+    matrix[1, 2] += 0.5
+    sheared = VolumeGeometry(volume.geometry.shape_kji, matrix)
+    places = sheared.lps_of([(0, 0, k) for k in range(sheared.shape_kji[0])])
+    straight = straightened(changed(geometry=sheared), places)
+    assert not straight.geometry.is_sheared
+    assert check_volume(segmentation_manifest(), straight)["regular grid"] == "ok"
 
 
 def test_voxels_that_are_not_numbers_are_refused() -> None:
