@@ -353,8 +353,7 @@ def _sum_up(engine: Engine) -> None:
         if not waiting:
             return
         with engine.unit_of_work() as uow:
-            for study_uid in waiting:
-                uow.studies.recount(study_uid)
+            uow.studies.recount_all(waiting)
 
 
 def _installation(engine: Engine) -> str:

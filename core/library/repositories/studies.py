@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
@@ -23,17 +22,22 @@ _PARTED = "\\"
 _INSERT_STUDY = insert(StudyRow.__table__)  # type: ignore[arg-type]
 _INSERT_IDENTITY = insert(IdentityRow.__table__)  # type: ignore[arg-type]
 _INSERT_WORDS = insert(SEARCH)
-_UPDATE_STUDY = update(StudyRow.__table__).where(StudyRow.study_uid == bindparam("uid"))  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class _Facts:
-    """What the sums and words of a study are made from."""
-
-    row: Any
-    identity: PatientIdentity
-    series: tuple[SeriesSummary, ...]
-    tags: tuple[str, ...]
+_OWN = StudyRow.__table__.c.study_uid == bindparam("uid")
+_UPDATE_STATUS = update(StudyRow.__table__).where(_OWN).values(status=bindparam("value"))  # type: ignore[arg-type]
+_SUMMED = (
+    "modalities",
+    "body_parts",
+    "series_count",
+    "instance_count",
+    "frame_count",
+    "issue_count",
+    "revision",
+)
+_UPDATE_SUMS = (
+    update(StudyRow.__table__)  # type: ignore[arg-type]
+    .where(_OWN)
+    .values({name: bindparam(name) for name in _SUMMED})
+)
 
 
 class StudyRepository:
@@ -97,7 +101,9 @@ class StudyRepository:
         """Write a reading status; False when there is no such study."""
         if not self.exists(study_uid):
             return False
-        self._update(study_uid, status=str(ReadStatus(status)))
+        self._session.connection().execute(
+            _UPDATE_STATUS, {"uid": study_uid, "value": str(ReadStatus(status))}
+        )
         self._touched.add(study_uid)
         return True
 
@@ -107,26 +113,32 @@ class StudyRepository:
 
     def recount(self, study_uid: str) -> None:
         """Sum up the study's series, write its search words and stamp it with this transaction's revision."""
-        self._touched.discard(study_uid)
-        facts = self._facts(study_uid)
-        if facts is None:
-            return
-        series = facts.series
-        self._update(
-            study_uid,
-            modalities=_PARTED.join(sorted({s.modality for s in series if s.modality})),
-            body_parts=_PARTED.join(sorted({s.body_part for s in series if s.body_part})),
-            series_count=len(series),
-            instance_count=sum(s.instances for s in series),
-            frame_count=sum(s.frames for s in series),
-            issue_count=sum(len(s.issues) for s in series),
-        )
-        self._write_words(facts)
+        self.recount_all([study_uid])
 
     def recount_touched(self) -> None:
         """Recount all studies below which something changed."""
-        for study_uid in sorted(self._touched):
-            self.recount(study_uid)
+        if self._touched:
+            self.recount_all(sorted(self._touched))
+
+    def recount_all(self, study_uids: Sequence[str]) -> None:
+        """Recount studies; a few statements for all of them."""
+        self._touched.difference_update(study_uids)
+        for part in in_chunks(study_uids):
+            studies = {study.study_uid: study for study in self.summaries(part)}
+            if not studies:
+                continue
+            revision = self._meta.next_revision()
+            self._session.connection().execute(
+                _UPDATE_SUMS,
+                [{"uid": uid, "revision": revision, **_sums(study)} for uid, study in studies.items()],
+            )
+            identities = self.identities(studies)
+            self._write_words(
+                {
+                    uid: search_words(study, identities.get(uid, PatientIdentity()))
+                    for uid, study in studies.items()
+                }
+            )
 
     def not_counted(self, most: int) -> list[str]:
         """Return up to ``most`` studies of an older schema whose sums were never made."""
@@ -198,31 +210,21 @@ class StudyRepository:
         )
         return {row.study_uid: self._vault.open_identity(row.study_uid, row.sealed) for row in rows}
 
-    def _facts(self, study_uid: str) -> _Facts | None:
-        query = select(*StudyRow.__table__.c).where(StudyRow.study_uid == study_uid)
-        row = self._session.execute(query).one_or_none()
-        if row is None:
-            return None
-        return _Facts(
-            row,
-            self.identity(study_uid) or PatientIdentity(),
-            tuple(self._series.by_study([study_uid]).get(study_uid, ())),
-            self._tags.by_study([study_uid]).get(study_uid, ()),
-        )
-
-    def _write_words(self, facts: _Facts) -> None:
-        study = self._summary(facts.row, facts.series, facts.tags)
-        words = search_words(study, facts.identity)
-        number = facts.row.number
-        if self._session.scalar(select(SEARCH.c.words).where(SEARCH.c.rowid == number)) == words:
-            return
-        self._session.execute(delete(SEARCH).where(SEARCH.c.rowid == number))
-        self._session.connection().execute(_INSERT_WORDS, {"rowid": number, "words": words})
-
-    def _update(self, study_uid: str, **values: Any) -> None:
-        self._session.connection().execute(
-            _UPDATE_STUDY, {"uid": study_uid, "revision": self._meta.next_revision(), **values}
-        )
+    def _write_words(self, words: dict[str, str]) -> None:
+        """Write the search words of studies, where they changed."""
+        own = select(StudyRow.study_uid, StudyRow.number).where(StudyRow.study_uid.in_(words))
+        numbers = {row.number: row.study_uid for row in self._session.execute(own)}
+        written = select(SEARCH.c.rowid, SEARCH.c.words).where(SEARCH.c.rowid.in_(numbers))
+        stored = {row.rowid: row.words for row in self._session.execute(written)}
+        new = [
+            {"rowid": number, "words": words[uid]}
+            for number, uid in numbers.items()
+            if stored.get(number) != words[uid]
+        ]
+        if new:
+            gone = [row["rowid"] for row in new if row["rowid"] in stored]
+            self._session.execute(delete(SEARCH).where(SEARCH.c.rowid.in_(gone)))
+            self._session.connection().execute(_INSERT_WORDS, new)
 
     def _summary(self, row: Any, series: tuple[SeriesSummary, ...], tags: tuple[str, ...]) -> StudySummary:
         return StudySummary(
@@ -236,6 +238,19 @@ class StudyRepository:
             imported_utc=row.imported_utc,
             tags=tags,
         )
+
+
+def _sums(study: StudySummary) -> dict[str, Any]:
+    """Return what the series of a study sum up to."""
+    series = study.series
+    return {
+        "modalities": _PARTED.join(study.modalities),
+        "body_parts": _PARTED.join(sorted({s.body_part for s in series if s.body_part})),
+        "series_count": len(series),
+        "instance_count": sum(s.instances for s in series),
+        "frame_count": sum(s.frames for s in series),
+        "issue_count": sum(len(s.issues) for s in series),
+    }
 
 
 def description_of(identifier: str) -> str:
