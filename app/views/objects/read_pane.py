@@ -27,6 +27,7 @@ _TARGET = Qt.ItemDataRole.UserRole
 _READ, _PAGES = 0, 1
 _PAGE_MARGIN = 24
 _RESIZE_REST_MS = 120
+_NAME_WIDTH, _WHERE_WIDTH = 80, 100
 LEAST_WIDTH, USUAL_WIDTH = 300, 420
 
 
@@ -162,10 +163,11 @@ class ReadPane(QWidget):
         width = max(self.width(), LEAST_WIDTH)
         self.items.resizeColumnToContents(0)
         self.items.setColumnWidth(0, min(self.items.columnWidth(0), width // 2))
-        for place, share in ((0, 0.5), (1, 0.26)):
+        for place in range(2):
             self.measurements.resizeColumnToContents(place)
-            widest = min(self.measurements.columnWidth(place), round(width * share))
-            self.measurements.setColumnWidth(place, widest)
+        # A number is never cut: the name gives way, then the place.
+        room = width - self.measurements.columnWidth(1) - _WHERE_WIDTH
+        self.measurements.setColumnWidth(0, max(_NAME_WIDTH, min(self.measurements.columnWidth(0), room)))
 
     def _mark(self, chosen: int) -> None:
         for tree in (self.measurements, self.items):

@@ -20,11 +20,16 @@ CROSSHAIR_GAP_PX = 14.0
 SCALE_BAR_SHARE = 0.22
 _LEGEND_HEIGHT_PX = 120.0
 _LEGEND_WIDTH_PX = 10.0
+_BAR_HEIGHT_PX = 30.0
 
 
 def plane_token(plane: Plane | None) -> str:
     """Colour token of a plane; images and the 3-D view have the neutral line colour."""
     return f"plane_{plane.value}" if plane is not None and plane is not Plane.IMAGE else "control"
+
+
+def _widest(metrics: QFontMetricsF, text: str) -> float:
+    return max((metrics.horizontalAdvance(line) for line in text.split("\n")), default=0.0)
 
 
 class Annotator:
@@ -102,8 +107,13 @@ class Annotator:
             where = align.AlignLeft | align.AlignTop
             self._text(painter, state.corners.marker, under, where, size="font_marker", bold=True)
         left = "\n".join(part for part in (readout, state.corners.bottom_left) if part)
+        right = state.corners.bottom_right
+        self._text(painter, right, inner, align.AlignRight | align.AlignBottom)
+        if _widest(metrics, left) + _widest(metrics, right) + 8 > inner.width():
+            # Too narrow for both: the left text goes above the right one and the scale bar.
+            taken = (right.count("\n") + 1) * metrics.height() + _BAR_HEIGHT_PX
+            inner = inner.adjusted(0, 0, 0, -taken)
         self._text(painter, left, inner, align.AlignLeft | align.AlignBottom)
-        self._text(painter, state.corners.bottom_right, inner, align.AlignRight | align.AlignBottom)
 
     def _letters(self, painter: QPainter, state: ViewportState, area: QRectF) -> None:
         if state.grid is None:
