@@ -18,7 +18,7 @@ from core.dicom.scan import scan_paths
 from core.domain.errors import AppError
 from core.domain.study import SeriesKind
 from core.domain.volume import Volume
-from tests.fakes.data import data_root
+from tests.fakes.data import data_path, data_root
 
 WHEEL = Path(pydicom.__file__).parent / "data" / "test_files"
 COLLECTIONS = ("wg04-codecs", "pydicom-data-zoo", "us-nm-multiframe-dcm4che", "cr-dx-mg")
@@ -138,3 +138,34 @@ def test_every_other_file_is_refused_with_a_reason() -> None:
         result = scan_paths([path])
         assert result.series or result.skipped or path.name.startswith("DICOMDIR"), path.name
         assert all(s.code and s.message for s in result.skipped)
+
+
+def test_lossless_jpeg_of_any_prediction_equals_the_uncompressed_file(tmp_path: Path) -> None:
+    """No real file is at hand, so the peer compresses one."""
+    import gdcm
+
+    source = data_path("core/dicom/wg04-codecs/CT1_UNC.dcm")
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(source))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFile(reader.GetFile())
+    writer.SetFileName(str(tmp_path / "p14.dcm"))
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+    assert pydicom.dcmread(tmp_path / "p14.dcm").file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.57"
+    assert np.array_equal(ours(tmp_path / "p14.dcm"), ours(source))
+
+
+def test_htj2k_in_order_of_resolution_equals_the_same_stream(tmp_path: Path) -> None:
+    """The stream of the real lossless file is in RPCL order, so it is one of the stricter syntax too."""
+    source = data_path("core/dicom/pydicom-data-zoo/HTJ2KLossless_08_RGB.dcm")
+    data = source.read_bytes()
+    style = data.index(b"\xff\x52")
+    assert data[style + 5] == 2  # the progression order in the marker segment COD
+    old, new = b"1.2.840.10008.1.2.4.201", b"1.2.840.10008.1.2.4.202"
+    assert data.count(old) == 1
+    (tmp_path / "rpcl.dcm").write_bytes(data.replace(old, new))
+    assert np.array_equal(ours(tmp_path / "rpcl.dcm"), ours(source))
