@@ -239,8 +239,8 @@ class Application(QObject):
         self.read_pane = ReadPane(self.derived, theme, registry)
         self.jobs_panel = JobsPanel(self.jobs, theme)
         self.audit_panel = AuditPanel(self.audit, theme, registry)
-        watch = WatchSection(self.watch, self.identity, registry)
-        self.settings_panel = SettingsPanel(self.settings, registry, watch)
+        self.watch_section = WatchSection(self.watch, self.identity, registry)
+        self.settings_panel = SettingsPanel(self.settings, registry, self.watch_section)
         self.question_stack = QuestionStack(self.questions, theme)
         self.import_panel = ImportPanel(self.imports, self.issues, self.identity, theme, registry)
         self.tags_panel = TagsPanel(self.tags, theme, registry)
@@ -315,6 +315,7 @@ class Application(QObject):
         self.worklist.waiting_changed = self.top_bar.set_waiting
         self.session.seen = self.read_first.looked
         self.derived.open_series = self.session.open_series
+        self.derived.go_to_time = self.playback.slide_to
         self.reading_area.viewport_painted.connect(self._on_painted)
         self.settings.applied = self._apply_settings
         self.reading.subscribe(lambda: self.settings.change(corner_texts=self.reading.intent.texts))

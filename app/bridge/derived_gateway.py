@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from core.domain.derived import DerivedHeader, DerivedObject, DerivedSegmentation, StructureContours
+from core.domain.derived import (
+    DerivedHeader,
+    DerivedObject,
+    DerivedSegmentation,
+    SourceImage,
+    StructureContours,
+)
 from core.domain.geometry import VolumeGeometry
 from core.domain.progress import CancelToken
 from core.domain.study import SeriesSummary
@@ -43,11 +49,11 @@ class DerivedGateway:
 
         return derived_sources.source_of(self.engine, series_key)
 
-    def series_of_instance(self, sop_instance_uid: str) -> SeriesSummary | None:
-        """Return the series that holds an instance."""
+    def find_image(self, image: SourceImage) -> tuple[SeriesSummary, int] | None:
+        """Return the series that holds an image and its time point."""
         from core.services import derived_sources
 
-        return derived_sources.series_of_instance(self.engine, sop_instance_uid)
+        return derived_sources.find_image(self.engine, image)
 
     def derived_of(self, series_key: str) -> list[DerivedHeader]:
         """Return the objects made from a series."""

@@ -50,10 +50,12 @@ class DerivedPresenter(Presenter[ObjectsState]):
         self._prepared: dict[str, Prepared] = {}
         self._objects: dict[str, ShownObject] = {}
         self._wanted: SeriesSummary | None = None
-        self._jump: SourceImage | None = None
+        self._jump: tuple[SourceImage, int] | None = None
+        self._leads = False
         self._bring = ""
         self._before: dict[str, tuple[Window, bool]] = {}
         self.open_series: Callable[[SeriesSummary], None] = lambda _: None
+        self.go_to_time: Callable[[int], None] = lambda _: None
         self.page_drawn: Callable[[str, int, NDArray[np.uint8]], None] = lambda _uid, _page, _pixels: None
         reading.subscribe(self._follow)
 
@@ -63,7 +65,9 @@ class DerivedPresenter(Presenter[ObjectsState]):
         """Another series is being opened; a pane that led there stays."""
         self._generation, self._summary, self._volume = generation, summary, None
         self._wanted = None
-        pane = self.state.pane if self._jump is not None else None
+        pane, self._leads = (self.state.pane if self._leads else None), False
+        if pane is None:
+            self._jump = None
         kept = self._prepared.get(pane.uid) if pane is not None else None
         self._objects.clear()
         self._before.clear()
@@ -73,9 +77,7 @@ class DerivedPresenter(Presenter[ObjectsState]):
     def take(self, volume: Volume) -> None:
         """The series is complete: look for objects that were made from it."""
         self._volume = volume
-        if self._jump is not None:
-            image, self._jump = self._jump, None
-            self._reading.go_to_image(image)
+        self._go_on(volume)
         if self._summary is None:
             return
         generation, key, wanted = self._generation, self._summary.key, self._wanted
@@ -92,6 +94,17 @@ class DerivedPresenter(Presenter[ObjectsState]):
                 self._list(found, wanted.series_uid if wanted is not None else "")
 
         self._tasks.io(work, done, lambda error: self._failed_to_list(generation, error))
+
+    def _go_on(self, volume: Volume) -> None:
+        """Finish a jump to an image of another series or time point."""
+        if self._jump is None:
+            return
+        image, time_point = self._jump
+        if volume.time_point != time_point:
+            self.go_to_time(time_point)
+            return
+        self._jump = None
+        self._reading.go_to_image(image)
 
     def _failed_to_list(self, generation: int, error: AppError) -> None:
         if generation == self._generation:
@@ -113,7 +126,6 @@ class DerivedPresenter(Presenter[ObjectsState]):
 
     def show_alone(self, summary: SeriesSummary, generation: int) -> None:
         """Read a report or document whose pictures the library doesn't have."""
-        self._jump = None
         self.begin(summary, generation)
 
         def done(found: list[DerivedHeader]) -> None:
@@ -299,20 +311,21 @@ class DerivedPresenter(Presenter[ObjectsState]):
             return
         image = images[0]
 
-        def done(found: SeriesSummary | None) -> None:
+        def done(found: tuple[SeriesSummary, int] | None) -> None:
             if found is None:
                 self._notices.say(
                     "caution", "The image isn't in the library.", "Import the study that it belongs to."
                 )
-            elif self._summary is not None and found.key == self._summary.key:
-                self._notices.say("info", "The image belongs to another time point of the open series.")
+                return
+            series, time_point = found
+            self._jump = (image, time_point)
+            if self._summary is not None and series.key == self._summary.key and self._volume is not None:
+                self._go_on(self._reading.volume or self._volume)
             else:
-                self._jump = image
-                self.open_series(found)
+                self._leads = True
+                self.open_series(series)
 
-        self._tasks.io(
-            lambda: self._engine.series_of_instance(image.sop_instance_uid), done, self._notices.report
-        )
+        self._tasks.io(lambda: self._engine.find_image(image), done, self._notices.report)
 
     def turn_page(self, by: int) -> None:
         """Go to another page of the document."""
@@ -376,6 +389,7 @@ class DerivedPresenter(Presenter[ObjectsState]):
                 self._objects[uid] = replace(shown, marks=marks, revision=shown.revision + 1)
         self._objects.pop(_POINTED, None)
         self._hand_over()
+        self._go_on(volume)
 
     def _row(self, uid: str) -> ObjectRow | None:
         return next((row for row in self.state.rows if row.uid == uid), None)

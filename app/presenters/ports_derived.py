@@ -7,7 +7,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core.domain.derived import DerivedHeader, DerivedObject, DerivedSegmentation, StructureContours
+from core.domain.derived import (
+    DerivedHeader,
+    DerivedObject,
+    DerivedSegmentation,
+    SourceImage,
+    StructureContours,
+)
 from core.domain.geometry import VolumeGeometry
 from core.domain.progress import CancelToken
 from core.domain.study import SeriesSummary
@@ -26,8 +32,8 @@ class DerivedEngine(Protocol):
     def source_of(self, series_key: str) -> SeriesSummary | None:
         """Return the series that a derived object lies over, or None when the library doesn't have it."""
 
-    def series_of_instance(self, sop_instance_uid: str) -> SeriesSummary | None:
-        """Return the series that holds an instance, or None when the library doesn't have it."""
+    def find_image(self, image: SourceImage) -> tuple[SeriesSummary, int] | None:
+        """Return the series that holds an image and its time point, or None when the library doesn't have it."""
 
     def derived_of(self, series_key: str) -> list[DerivedHeader]:
         """Return the objects made from a series, or the objects that a derived series holds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.domain.derived import DerivedObject
+from core.domain.derived import DerivedObject, SourceImage
 from core.domain.study import ObjectKind, SeriesKind, SeriesSummary
 from core.domain.volume import Volume
 from core.services.engine import Engine
@@ -40,12 +40,24 @@ def source_of(engine: Engine, series_key: str) -> SeriesSummary | None:
     return max(others, key=lambda s: (s.kind is SeriesKind.VOLUME, s.frames), default=None)
 
 
-def series_of_instance(engine: Engine, sop_instance_uid: str) -> SeriesSummary | None:
-    """Return the series that holds an instance, or None when the library doesn't have it."""
+def find_image(engine: Engine, image: SourceImage) -> tuple[SeriesSummary, int] | None:
+    """Return the series that holds an image and the time point it belongs to, from 0.
+
+    None when the library doesn't have it. Instances of a 4-D series are stored one time point after the other.
+    """
     with engine.unit_of_work(writes=False) as uow:
-        known = uow.instances.known([sop_instance_uid])
-        stored = known.get(sop_instance_uid)
-        return uow.series.get(stored.series_uid) if stored is not None else None
+        stored = uow.instances.known([image.sop_instance_uid]).get(image.sop_instance_uid)
+        series = uow.series.get(stored.series_uid) if stored is not None else None
+        if series is None or series.time_points < 2:
+            return None if series is None else (series, 0)
+        instances = uow.instances.of_series(series.key)
+    before, total = 0, sum(instance.frames for instance in instances)
+    for instance in instances:
+        if instance.sop_instance_uid == image.sop_instance_uid:
+            frame = before + (image.frames[0] - 1 if image.frames else 0)
+            return series, min(frame * series.time_points // max(total, 1), series.time_points - 1)
+        before += instance.frames
+    return series, 0
 
 
 def open_over(engine: Engine, sop_instance_uid: str, volume: Volume | None) -> DerivedObject:

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from app.presenters.ports import AuditCheck, AuditRow, ExportedRow, JobRow, ModelOffer, Preferences, SliceSink
 from core.domain.coding import CodedConcept
-from core.domain.derived import DerivedHeader, DerivedObject, DerivedSegmentation, StructureContours
+from core.domain.derived import (
+    DerivedHeader,
+    DerivedObject,
+    DerivedSegmentation,
+    SourceImage,
+    StructureContours,
+)
 from core.domain.errors import AppError
 from core.domain.explanation import Explanation
 from core.domain.geometry import VolumeGeometry
@@ -142,7 +148,7 @@ class FakeReviewEngine(FakeBrowserEngine, FakeLibraryEngine):
         self.saved: list[tuple[str, str]] = []
         self.objects: list[DerivedObject] = []
         self.sources: dict[str, SeriesSummary] = {}
-        self.series_by_instance: dict[str, SeriesSummary] = {}
+        self.images: dict[str, tuple[SeriesSummary, int]] = {}
         self.time_points = 1
         self.prepare_library()
 
@@ -268,13 +274,15 @@ class FakeReviewEngine(FakeBrowserEngine, FakeLibraryEngine):
         self._note("source_of", series_key)
         return self.sources.get(series_key)
 
-    def series_of_instance(self, sop_instance_uid: str) -> SeriesSummary | None:
-        self._note("series_of_instance", sop_instance_uid)
-        return self.series_by_instance.get(sop_instance_uid)
+    def find_image(self, image: SourceImage) -> tuple[SeriesSummary, int] | None:
+        self._note("find_image", image.sop_instance_uid)
+        return self.images.get(image.sop_instance_uid)
 
     def derived_of(self, series_key: str) -> list[DerivedHeader]:
         self._note("derived_of", series_key)
-        return [o.header for o in self.objects if series_key in (o.header.series_uid, *o.header.source_series)]
+        return [
+            o.header for o in self.objects if series_key in (o.header.series_uid, *o.header.source_series)
+        ]
 
     def open_derived(self, sop_instance_uid: str, over: Volume | None) -> DerivedObject:
         self._note("open_derived", sop_instance_uid)

@@ -272,7 +272,7 @@ def test_an_image_of_another_series_opens_that_series_and_the_pane_stays() -> No
     other = replace(
         loaded_volume(), series_uid="s2", sop_instance_uids=tuple(f"7.{k}" for k in range(SHAPE[0]))
     )
-    desk.engine.series_by_instance["7.7"] = summary("s2")
+    desk.engine.images["7.7"] = (summary("s2"), 0)
     opened: list[str] = []
     desk.derived.open_series = lambda found: opened.append(found.key)
     pane = desk.derived.state.pane
@@ -295,6 +295,22 @@ def test_an_image_that_is_nowhere_is_said() -> None:
     desk.derived.choose(pane.lines[2].target)
     desk.tasks.run_all()
     assert "isn't in the library" in desk.notices.state.notices[-1].what
+
+
+def test_an_image_of_another_time_point_brings_that_time_point() -> None:
+    first = replace(loaded_volume(), time_points=2)
+    second = replace(first, time_point=1, sop_instance_uids=tuple(f"7.{k}" for k in range(SHAPE[0])))
+    desk = Desk(report())
+    desk.open(first)
+    desk.show()
+    desk.engine.images["7.7"] = (summary("s1"), 1)
+    desk.derived.go_to_time = lambda t: desk.reading.show_time_point((first, second)[t], desk.generation)
+    pane = desk.derived.state.pane
+    assert pane is not None
+    desk.derived.choose(pane.lines[2].target)
+    desk.tasks.run_all()
+    assert desk.reading.volume is second and desk.reading.intent.cursor_ijk[2] == 7
+    assert desk.derived.state.pane is not None
 
 
 def test_key_images_are_gone_through_by_key() -> None:
