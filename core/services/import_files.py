@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -78,17 +79,24 @@ def take_copies(
     EnvironmentFault
         If a file can't be copied (``import.copy_failed``).
     """
-    copies = tuple(_copied(folder, ref, only_below, sealed) for ref in series.instances)
+    # As text: ``pathlib`` would take longer over the names of linked files than all the rest of their import.
+    ours, below = _prefix(folder), "" if only_below is None else _prefix(only_below)
+    copies = tuple(
+        ref
+        if (name := str(ref.file)).startswith(ours) or not name.startswith(below)
+        else _copied(folder, ref, must_exist=only_below is not None, sealed=sealed)
+        for ref in series.instances
+    )
     return replace(series, instances=copies)
 
 
-def _copied(folder: Path, ref: InstanceRef, only_below: Path | None, sealed: bool) -> InstanceRef:
-    if ref.file.is_relative_to(folder) or (
-        only_below is not None and not ref.file.is_relative_to(only_below)
-    ):
-        return ref
-    if not ref.file.exists() and only_below is None:
-        return ref
+def _prefix(folder: Path) -> str:
+    return str(folder).rstrip(os.sep) + os.sep
+
+
+def _copied(folder: Path, ref: InstanceRef, *, must_exist: bool, sealed: bool) -> InstanceRef:
+    if not must_exist and not ref.file.exists():
+        return ref  # on a medium that isn't inserted now
     target = folder / copied_name(ref.sop_instance_uid, _suffix(ref))
     return replace(ref, file=target, sha256=copy_file(ref.file, target, sealed=sealed))
 
