@@ -55,7 +55,7 @@ class DropTarget(QWidget):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Cover the window as soon as files are dragged into it, and grow with it."""
         if watched is self.parent():
-            if isinstance(event, QDragEnterEvent) and files_of(event.mimeData()):
+            if isinstance(event, QDragEnterEvent) and _may_take(event):
                 _take_as_copy(event)
                 self._cover()
                 return True
@@ -76,7 +76,7 @@ class DropTarget(QWidget):
         self.hide()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if files_of(event.mimeData()):
+        if _may_take(event):
             _take_as_copy(event)
 
     def dragMoveEvent(self, event: QDragMoveEvent) -> None:
@@ -113,6 +113,10 @@ class DropTarget(QWidget):
         painter.setPen(self._theme.qcolor("text_dim"))
         painter.setFont(self._theme.font())
         painter.drawText(title.translated(0, 28), int(Qt.AlignmentFlag.AlignCenter), _HINT)
+
+
+def _may_take(event: QDropEvent) -> bool:
+    return bool(event.possibleActions() & Qt.DropAction.CopyAction) and bool(files_of(event.mimeData()))
 
 
 def _take_as_copy(event: QDropEvent) -> None:
