@@ -146,6 +146,10 @@ class UnitOfWork:
         except SQLAlchemyError as error:
             self.rollback()
             raise translate(error) from error
+        except BaseException:
+            # A seal that doesn't open stops the sums; the audit log must hear that its records are gone.
+            self.rollback()
+            raise
         self.meta.transaction_ended()
         if self._sink is not None and self.writes:
             self._sink.committed()

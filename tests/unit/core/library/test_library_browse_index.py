@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.errors import InputError
+from core.domain.errors import InputError, SafetyError
 from core.domain.study import PatientIdentity
-from core.services import list_studies
+from core.services import list_studies, verify_audit
 from core.services.engine import open_engine
 from tests.fakes.engines import IDENTITY, SERIES_UID, STUDY_UID, insert_study, make_engine
 
@@ -83,3 +83,15 @@ def test_unknown_things_are_refused(tmp_path: Path) -> None:
         ):
             with pytest.raises(InputError):
                 act()
+
+
+def test_a_seal_that_does_not_open_undoes_the_change_and_spares_the_trail(tmp_path: Path) -> None:
+    with make_engine(tmp_path) as engine:
+        insert_study(engine)
+        with engine.unit_of_work() as uow:
+            uow.session.connection().exec_driver_sql("UPDATE identity_vault SET sealed = x'00'")
+        with pytest.raises(SafetyError):
+            list_studies.set_status(engine, STUDY_UID, "reviewed")
+        assert list_studies.get_study(engine, STUDY_UID).status == "unread"
+        engine.record("110106")
+        assert verify_audit.verify(engine).ok
