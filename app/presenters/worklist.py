@@ -301,11 +301,12 @@ class WorklistPresenter(Presenter[WorklistState]):
         return Wording(self.identity.hidden, self.state.columns)
 
     def _relation(self, line: StudyLine) -> str:
-        current = self.line(self.state.current_study)
-        if current is None or line.patient_key != current.patient_key:
-            return ""
-        if line.study_uid == current.study_uid:
+        if line.study_uid == self.state.current_study:
             return "current"
+        current = self.line(self.state.current_study)
+        # The engine compares who the patients are: a study that only shares the pseudonym is no prior.
+        if current is None or all(prior.study_uid != line.study_uid for prior in self._priors):
+            return ""
         return _relation(current, line)
 
     def find_typed(self, text: str, after: int) -> int:

@@ -60,13 +60,17 @@ class Listing:
 
     @classmethod
     def of(cls, lines: Iterable[StudyLine], sort: str = "imported", before: Listing | None = None) -> Listing:
-        """Group and sort the lines; a patient stands where the first of the patient's studies stands.
+        """Group and sort the lines.
 
+        A patient stands where the first of the patient's studies stands; within a patient, the newest study is first.
         Groups that are as they were ``before`` are taken from there: most are, while somebody types.
         """
         grouped: dict[str, list[StudyLine]] = {}
         for line in sorted_lines(lines, sort):
             grouped.setdefault(line.patient_key, []).append(line)
+        for found in grouped.values():
+            if len(found) > 1:
+                found.sort(key=_day_of_study, reverse=True)
         known = before.by_patient if before is not None else {}
         groups = tuple(_group(key, found, known.get(key)) for key, found in grouped.items())
         return cls._made(groups)
@@ -110,6 +114,10 @@ def sorted_lines(lines: Iterable[StudyLine], sort: str) -> list[StudyLine]:
     elif sort == "modality":
         newest.sort(key=lambda line: (not line.modalities, line.modalities))
     return newest
+
+
+def _day_of_study(line: StudyLine) -> str:
+    return line.study_date
 
 
 def typed_name(line: StudyLine) -> str:

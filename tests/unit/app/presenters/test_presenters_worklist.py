@@ -208,6 +208,21 @@ def test_priors_say_how_far_back_they_are(worklist: WorklistPresenter, opener: S
     assert worklist.state.newer == ""
 
 
+def test_a_study_of_somebody_else_under_the_same_id_is_no_prior(
+    engine: FakeReviewEngine,
+    worklist: WorklistPresenter,
+    opener: StudyOpener,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "priors_of", lambda _: [])
+    engine.patients["t0"] = replace(engine.patients["t1"], birth_date="19800101")
+    worklist.refresh()
+    opener.open_study("t1")
+    row = next(row for row in worklist.state.rows if row.uid == "t0")
+    assert (worklist.words(row).relation, worklist.state.priors) == ("", ())
+    assert "birth date" in worklist.words(worklist.state.rows[0]).caution
+
+
 def test_an_open_prior_says_that_there_is_a_newer_study(
     worklist: WorklistPresenter, opener: StudyOpener
 ) -> None:
