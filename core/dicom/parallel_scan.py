@@ -35,6 +35,7 @@ AHEAD_BATCHES = 48
 MOST_CHILDREN = 4
 _REMEMBERED_FILES = 2000
 _RARELY = 500_000
+_TICK_S = 0.2
 
 
 Outcome = Header | AppError | NotDicom | IsDicomdir
@@ -66,7 +67,7 @@ def read_headers(
     children : int or None
         How many child processes; None lets the computer decide, 0 stays in this process.
 
-    Closing the iterator ends the children.
+    Closing the iterator ends the children. While they are waited for, marks without a folder come now and then.
     """
     source = iter(entries)
     alone = _Alone()
@@ -209,13 +210,17 @@ class _Team:
         number = 0
         while True:
             with self._news:
-                while number not in self._done and self._working:
-                    self._news.wait()
+                if number not in self._done and self._working:
+                    self._news.wait(_TICK_S)
                 batch = self._done.pop(number, None)
-            if batch is None:
+                ended = batch is None and not self._working
+            if ended:
                 if self._fault is not None:
                     raise self._fault
                 return
+            if batch is None:  # a slow medium: let the caller look whether it shall go on
+                yield Mark(None, 0.0), None
+                continue
             self._credit.release()
             number += 1
             for entry, assembly, answer in batch:

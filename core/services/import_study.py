@@ -36,8 +36,8 @@ from core.services.removable import medium_of
 Mode = Literal["link", "copy"]
 FIRST_WRITE_S = 0.4
 WRITE_EVERY_S = 1.0
+LOOK_EVERY_S = 0.05
 _GROWING_FACTOR = 4.0
-_LOOK_EVERY = 32
 _WALK_SHARE = 0.8
 
 
@@ -92,8 +92,6 @@ def import_paths(
     tally = Tally()
     copies = mode == "copy"
     with work_folder(engine.paths.temp, "import") as work_dir:
-        if copies:
-            sweep_parts(engine.paths.instances)
         scan = HeaderScan(
             chosen,
             cancel=cancel,
@@ -102,7 +100,8 @@ def import_paths(
             children=children,
             refuse_foreign=not accept_foreign,
         )
-        lasting = not copies and all(medium_of(path) != "removable" for path in chosen)
+        places = {path if path.is_dir() else path.parent for path in chosen}
+        lasting = not copies and all(medium_of(place) != "removable" for place in places)
         writer = ImportWriter(
             engine, work_dir, tally, copies=copies, keeps_damaged=not lasting, on_series=on_series
         )
@@ -110,6 +109,8 @@ def import_paths(
         run.walk()
         run.other_formats()
         run.finish()
+    if engine.once("sweep/instances"):
+        sweep_parts(engine.paths.instances)  # of processes that died within a copy
     note_digests(engine, tally.unhashed, _share_of(progress, _WALK_SHARE, 1.0), cancel)
     progress("Importing", 1.0)
     with engine.unit_of_work(writes=False) as uow:
@@ -152,23 +153,24 @@ class _Run:
         begin = time.monotonic()
         self._next_write = begin + FIRST_WRITE_S
         self._next_growing = begin + FIRST_WRITE_S
-        self._begin = begin
+        self._begin = self._next_look = begin
         self._wrote_any = False
 
     def walk(self) -> None:
         """Read all headers; write what is due meanwhile, and the rest at the end."""
-        for number, found in enumerate(self._scan):
+        for found in self._scan:
             if isinstance(found, Header):
                 self._piles.add(found)
             elif isinstance(found, Mark) and found.what is not None:
                 self._piles.leave(found.what)
-            if number % _LOOK_EVERY == 0:
+            if time.monotonic() >= self._next_look:
                 self._look()
         self._write(self._piles.growing())
 
     def _look(self) -> None:
         self._progress("Importing", self._scan.share)
         now = time.monotonic()
+        self._next_look = now + LOOK_EVERY_S
         if now >= self._next_growing:
             # Series that are still growing are shown too; ever more seldom, so that the work stays linear.
             due = self._piles.settled() or self._piles.largest()

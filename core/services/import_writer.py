@@ -37,6 +37,7 @@ class Tally:
     skipped: list[SkippedFile] = field(default_factory=list)
     studies: dict[str, None] = field(default_factory=dict)
     unhashed: dict[str, Path] = field(default_factory=dict)
+    conflicts: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,9 @@ class ImportWriter:
             for ref in group.instances:
                 verdict = verdicts.get(ref.sop_instance_uid)
                 if verdict is Known.CONFLICT:
+                    if str(ref.file) in tally.conflicts:
+                        continue  # a series that grew is looked at again
+                    tally.conflicts.add(str(ref.file))
                     tally.skipped.append(SkippedFile(str(ref.file), "import.conflict", _CONFLICT))
                     rivals.append(Rival(ref.sop_instance_uid, group.study_uid, ref.file))
                 elif verdict is not None and ref.sop_instance_uid not in tally.added:

@@ -18,6 +18,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from core.dicom import parallel_scan
+from core.dicom.files import Mark
 from core.dicom.header import HEADER_TAGS, Header
 from core.dicom.parallel_scan import read_headers
 from core.dicom.part10 import NotDicom
@@ -53,7 +54,7 @@ def slowly(file: Path) -> Any:
 
 def assert_equal_to_slow_reading(files: list[Path], children: int = 0) -> None:
     entries = [(str(file), 0.0) for file in files]
-    found = dict(read_headers(entries, children=children))
+    found = {e: o for e, o in read_headers(entries, children=children) if not isinstance(e, Mark)}
     assert list(found) == entries
     for file, entry in zip(files, entries, strict=True):
         assert facts(found[entry]) == facts(slowly(file)), file.name

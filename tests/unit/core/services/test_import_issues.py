@@ -233,10 +233,10 @@ def encrypted_archive(folder: Path) -> Path:
 class Steps:
     """Lets the import look at the clock and write at every file, and notes what was written when."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, read: int = 1) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(import_study, "FIRST_WRITE_S", 0.0)
         monkeypatch.setattr(import_study, "WRITE_EVERY_S", 0.0)
-        monkeypatch.setattr(import_study, "_LOOK_EVERY", read)
+        monkeypatch.setattr(import_study, "LOOK_EVERY_S", 0.0)
         monkeypatch.setattr(import_piles, "QUIET_FILES", 20)
         self.series: list[SeriesSummary] = []
 
@@ -256,7 +256,7 @@ def test_series_enter_the_library_while_the_walk_goes_on(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_corpus(tmp_path / "in", 1300)
-    steps = Steps(monkeypatch, read=16)
+    steps = Steps(monkeypatch)
     shares: list[tuple[float, int]] = []
 
     def progress(phase: str, fraction: float) -> None:
@@ -277,8 +277,8 @@ def test_series_enter_the_library_while_the_walk_goes_on(
 def test_a_growing_series_is_not_read_again(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_stack(tmp_path / "in", np.zeros((300, 4, 4), np.int16))
-    steps = Steps(monkeypatch, read=4)
+    write_stack(tmp_path / "in", np.zeros((60, 4, 4), np.int16))
+    steps = Steps(monkeypatch)
     monkeypatch.setattr(import_study, "_GROWING_FACTOR", 1.0)
     read = []
     real = parallel_scan._Alone.outcome
@@ -290,9 +290,9 @@ def test_a_growing_series_is_not_read_again(
     monkeypatch.setattr(parallel_scan._Alone, "outcome", outcome)
     report = import_paths(engine, [tmp_path / "in"], on_series=steps, children=0)
     assert len(steps.series) > 3
-    assert len(read) == 300
-    assert report.counts == {"instances": 300, "series": 1}
-    assert library_of(engine)[steps.series[-1].key] == (300, (300, 4, 4))
+    assert len(read) == 60
+    assert report.counts == {"instances": 60, "series": 1}
+    assert library_of(engine)[steps.series[-1].key] == (60, (60, 4, 4))
 
 
 def test_a_series_whose_headers_were_dropped_grows_all_the_same(
