@@ -316,6 +316,7 @@ class Application(QObject):
         self.session.seen = self.read_first.looked
         self.derived.open_series = self.session.open_series
         self.derived.go_to_time = self.playback.slide_to
+        self.identity.attach(_Listener(lambda state: self.derived.set_veiled(state.hidden)))
         self.reading_area.viewport_painted.connect(self._on_painted)
         self.settings.applied = self._apply_settings
         self.reading.subscribe(lambda: self.settings.change(corner_texts=self.reading.intent.texts))

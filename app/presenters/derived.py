@@ -72,7 +72,7 @@ class DerivedPresenter(Presenter[ObjectsState]):
         self._objects.clear()
         self._before.clear()
         self._prepared = {pane.uid: kept} if pane is not None and kept is not None else {}
-        self._publish(ObjectsState(hidden=self.state.hidden, pane=pane))
+        self._publish(ObjectsState(hidden=self.state.hidden, pane=pane, veiled=self.state.veiled))
 
     def take(self, volume: Volume) -> None:
         """The series is complete: look for objects that were made from it."""
@@ -269,6 +269,10 @@ class DerivedPresenter(Presenter[ObjectsState]):
         self._hand_over()
         self._publish(replace(self.state, pane=None, chosen=-1))
         self._change_row(pane.uid, shown=False)
+
+    def set_veiled(self, veiled: bool) -> None:
+        """Show nothing of reports and documents while identity is hidden: they may name the patient."""
+        self._publish(replace(self.state, veiled=veiled))
 
     def choose(self, target: int) -> None:
         """Go to what a line of the pane speaks of, and mark it on the picture."""

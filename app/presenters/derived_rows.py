@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -387,11 +387,14 @@ def _document(content: Document) -> Prepared:
 
 @dataclass(frozen=True)
 class ObjectsState:
-    """What the section lists; ``hidden`` says that everything is taken off the pictures for now."""
+    """What the section lists; ``hidden`` says that everything is taken off the pictures for now.
+
+    ``veiled``: who the patients are is hidden, so that reports and documents, which may name them, aren't shown.
+    """
 
     rows: tuple[ObjectRow, ...] = ()
     hidden: bool = False
     pane: Pane | None = None
     message: str = ""
     chosen: int = -1
-    cautions: tuple[str, ...] = field(default=())
+    veiled: bool = False

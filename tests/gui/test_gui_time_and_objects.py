@@ -210,6 +210,20 @@ def test_pages_turn_and_grow_by_key(reading: Application, engine: FakeReviewEngi
     wait_until(lambda: reading.tasks.pending == 0, "the page")
 
 
+def test_nothing_of_a_report_is_read_while_identity_is_hidden(
+    reading: Application, engine: FakeReviewEngine, wait_until: Wait
+) -> None:
+    reading.session.open_series(engine.studies[0].series[2])
+    wait_until(lambda: reading.read_pane.isVisible(), "the report")
+    reading.reading_area.setFocus()
+    assert reading.read_pane.items.isVisible()
+    press(reading, Qt.Key.Key_P)
+    wait_until(lambda: reading.identity.hidden, "identity to be hidden")
+    assert not reading.read_pane.items.isVisible() and not reading.read_pane.measurements.isVisible()
+    press(reading, Qt.Key.Key_P)
+    assert reading.read_pane.items.isVisible()
+
+
 def test_an_object_without_its_pictures_says_so(
     reading: Application, engine: FakeReviewEngine, wait_until: Wait
 ) -> None:

@@ -9,6 +9,7 @@ from PySide6.QtGui import QImage, QKeyEvent, QPixmap, QResizeEvent
 from PySide6.QtWidgets import (
     QHeaderView,
     QLabel,
+    QPushButton,
     QScrollArea,
     QSplitter,
     QStackedWidget,
@@ -19,12 +20,22 @@ from PySide6.QtWidgets import (
 
 from app.actions.action import ActionRegistry
 from app.presenters.derived import DerivedPresenter
-from app.presenters.derived_rows import ObjectsState, Pane
+from app.presenters.derived_rows import KIND_WORDS, ObjectsState, Pane
 from app.views.theme import Theme
-from app.views.widgets.controls import ElidedLabel, IconButton, Label, action_button, column, panel, row
+from app.views.widgets.controls import (
+    ElidedLabel,
+    IconButton,
+    Label,
+    action_button,
+    column,
+    follow_keys,
+    panel,
+    row,
+)
 
 _TARGET = Qt.ItemDataRole.UserRole
-_READ, _PAGES = 0, 1
+_READ, _PAGES, _VEIL = range(3)
+_VEILED = "Identity is hidden. Reports and documents may name the patient."
 _PAGE_MARGIN = 24
 _RESIZE_REST_MS = 120
 _NAME_WIDTH, _WHERE_WIDTH = 80, 100
@@ -90,6 +101,13 @@ class ReadPane(QWidget):
         self._stack = QStackedWidget()
         self._stack.addWidget(self._read)
         self._stack.addWidget(pages)
+        veil = QWidget()
+        self._show_again = QPushButton("Show identity")
+        follow_keys(self._show_again, registry, "view.identity")
+        self._show_again.clicked.connect(lambda: registry.trigger("view.identity"))
+        words = Label(_VEILED, "dim", wrap=True)
+        veil.setLayout(column(words, row(self._show_again, 1), 1, gap=12, margins=(16, 16, 16, 16)))
+        self._stack.addWidget(veil)
         layout = column(panel("panelHeader", head), self._stack, gap=0)
         layout.setStretch(1, 1)
         self.setLayout(layout)
@@ -111,11 +129,12 @@ class ReadPane(QWidget):
             return
         changed = self._pane is None or self._pane.uid != pane.uid
         self._pane = pane
-        self._title.setText(pane.title)
-        self._detail.setText(pane.detail)
+        veiled = state.veiled
+        self._title.setText(KIND_WORDS.get(pane.kind, "Object") if veiled else pane.title)
+        self._detail.setText("" if veiled else pane.detail)
         self._cautions.setText("\n".join(pane.cautions))
-        self._cautions.setVisible(bool(pane.cautions))
-        self._stack.setCurrentIndex(_PAGES if pane.pages else _READ)
+        self._cautions.setVisible(bool(pane.cautions) and not veiled)
+        self._stack.setCurrentIndex(_VEIL if veiled else _PAGES if pane.pages else _READ)
         for button in self._steps:
             button.setVisible(not pane.pages)
         self._counter.setText(f"page {pane.page + 1} of {pane.pages}  {pane.zoom * 100:.0f} %")
