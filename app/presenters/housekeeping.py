@@ -222,8 +222,9 @@ class HousekeepingPresenter(Presenter[HousekeepingState]):
         made = next((b.made_utc[:16].replace("T", " ") for b in self.state.backups if b.file == file), "")
         self._confirm(
             f"Replace the library by the backup of {made} (UTC)?",
-            "Studies, verdicts and audit events since then will not be there. The present library is kept beside it. "
-            "Afterwards the program has to be started again.",
+            "Studies and verdicts that came since then will not be there; studies deleted since then stay deleted, and "
+            "the audit trail stays whole. The present library is kept beside it. Afterwards the program has to be "
+            "started again.",
             "Restore",
             lambda: self._restore(file),
         )

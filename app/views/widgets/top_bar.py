@@ -14,7 +14,8 @@ from app.views.theme import Theme
 from app.views.widgets.controls import ElidedLabel, IconButton, Label, action_button, follow_keys, row
 
 _MENU = (
-    ("file.open", "file.folder", "file.sample"),
+    ("file.open", "file.folder", "file.watch", "file.sample"),
+    ("series.tags", "panel.import", "panel.library"),
     ("panel.left", "panel.right", "panel.jobs", "panel.audit", "panel.settings"),
     ("view.theme", "view.identity", "view.full_screen"),
     ("palette.open", "help.keys"),
