@@ -25,7 +25,7 @@ from app.presenters.worklist_rows import (
     sorted_lines,
     typed_name,
 )
-from app.presenters.worklist_words import Wording, Words, interval_in_words
+from app.presenters.worklist_words import Wording, Words, interval_in_words, modalities_in_words
 from core.domain.browse import SavedFilter, StudyFilter, StudyLine
 from core.domain.errors import AppError
 from core.domain.person_name import folded
@@ -455,7 +455,7 @@ class WorklistPresenter(Presenter[WorklistState]):
         return PriorRow(
             line.study_uid,
             line.study_date or "no date",
-            "/".join(line.modalities),
+            "/".join(modalities_in_words(line.modalities)),
             words.title,
             _relation(current, line) if current else "prior",
             interval_in_words(current.study_date, line.study_date) if current else "",

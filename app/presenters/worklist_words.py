@@ -41,6 +41,7 @@ _OBJECTS = {
     ObjectKind.UNKNOWN: ("layers", "Other object"),
 }
 _PROJECTIONS = frozenset({"CR", "DX", "MG", "RF", "PX", "IO", "RG"})
+_DERIVED = frozenset({"SEG", "SR", "PR", "KO", "DOC", "RTSTRUCT", "RTPLAN", "RTDOSE", "REG", "FID"})
 _LOCALIZERS = ("localizer", "localiser", "scout", "topogram", "surview", "scanogram")
 
 
@@ -158,7 +159,7 @@ class Wording:
         pictures = count_in_words(line.instance_count, "picture", "pictures")
         texts = {
             "date": date_in_words(line.study_date),
-            "modality": " ".join(isolated(m) for m in line.modalities),
+            "modality": " ".join(modalities_in_words(line.modalities)),
             "body_part": isolated(" ".join(part.lower() for part in line.body_parts)),
             "counts": f"{line.series_count} series, {pictures}",
             "imported": f"in {line.imported_utc[:10]}" if line.imported_utc else "",
@@ -210,6 +211,12 @@ def patient_conflict(identities: Sequence[PatientIdentity]) -> str:
     return (
         f"The studies under this patient ID differ in {' and '.join(differs)}: check that it is one patient."
     )
+
+
+def modalities_in_words(modalities: Sequence[str]) -> tuple[str, ...]:
+    """Return the modalities of a study that made pictures; of a study of derived objects alone, theirs."""
+    pictures = tuple(isolated(m) for m in modalities if m not in _DERIVED)
+    return pictures or tuple(isolated(m) for m in modalities)
 
 
 def mixed_patients(studies: Sequence[StudySummary]) -> str:

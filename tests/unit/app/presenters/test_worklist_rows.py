@@ -13,6 +13,7 @@ from app.presenters.worklist_words import (
     age_in_words,
     interval_in_words,
     mixed_patients,
+    modalities_in_words,
     patient_conflict,
     series_icon,
 )
@@ -116,6 +117,11 @@ def test_details_are_those_that_were_chosen() -> None:
     assert Wording(columns=("tags",)).study(line, "").chips == ("x",)
     assert Wording(columns=("accession",)).patient([line], False).detail == "A-0"
     assert Wording(hidden=True, columns=("accession", "age_sex")).patient([line], False).detail == "F"
+
+
+def test_modalities_are_those_of_the_pictures() -> None:
+    assert modalities_in_words(("CT", "SEG", "SR")) == ("CT",)
+    assert modalities_in_words(("SEG", "SR")) == ("SEG", "SR")
 
 
 def test_different_people_under_one_id_are_a_caution() -> None:
