@@ -92,16 +92,11 @@ def read_image(path: Path) -> Volume:
     """
     with _opened(path) as picture:
         header = _header(picture)
-        try:
-            pages = []
-            for page in range(header.pages):
-                picture.seek(page)
-                pages.append(_page(picture, header))
-            voxels = np.ascontiguousarray(np.stack(pages))
-        except OSError as error:
-            raise _damaged(error) from error
-        except _RAISED as error:
-            raise _damaged(error) from error
+        pages = []
+        for page in range(header.pages):
+            picture.seek(page)
+            pages.append(_page(picture, header))
+        voxels = np.ascontiguousarray(np.stack(pages))
     uid = content_uid(path)
     return Volume(
         geometry=header.geometry,
@@ -126,11 +121,17 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         ) from error
     with stream:
         try:
-            picture = Image.open(stream, formats=FORMATS)
+            # what is asked of the picture inside the block is read from the file then
+            with Image.open(stream, formats=FORMATS) as picture:
+                yield picture
+        except MemoryError as error:
+            raise EnvironmentFault(
+                "memory.exhausted",
+                "The picture needs more memory than there is.",
+                "Close other programs and try again.",
+            ) from error
         except (*_RAISED, OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
             raise _damaged(error) from error
-        with picture:
-            yield picture
 
 
 def read_pictures(paths: Sequence[Path]) -> Volume:
