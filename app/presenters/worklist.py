@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from app.presenters.identity import IdentityPresenter, IdentityState
 from app.presenters.notices import NoticesPresenter
 from app.presenters.ports import Presenter, ReviewEngine, Tasks
+from app.presenters.series_shelf import SeriesShelf
 from app.presenters.thumbnails import Deliver, ThumbnailQueue
 from app.presenters.worklist_rows import (
     NOTE,
@@ -20,7 +21,6 @@ from app.presenters.worklist_rows import (
     STUDY,
     Listing,
     Row,
-    first_to_open,
     flatten,
     sorted_lines,
     typed_name,
@@ -34,7 +34,6 @@ from core.domain.study import PatientIdentity, SeriesSummary
 UNFOLDED_UP_TO = 12
 """A library of so few studies is shown unfolded."""
 
-_SERIES_KEPT = 64
 _NO_LINES: tuple[StudyLine, ...] = ()
 
 
@@ -121,8 +120,7 @@ class WorklistPresenter(Presenter[WorklistState]):
         self._tasks = tasks
         self._notices = notices
         self._listing = Listing()
-        self._series_of: dict[str, tuple[SeriesSummary, ...]] = {}
-        self._series: dict[str, SeriesSummary] = {}
+        self._shelf = SeriesShelf()
         self._asked: set[str] = set()
         self._unfolded: set[str] = set()
         self._folded: set[str] = set()
@@ -240,7 +238,7 @@ class WorklistPresenter(Presenter[WorklistState]):
 
     def _read_changed_series(self, before: Listing) -> None:
         """Read the series of studies that grew again; what is shown stays until they are there."""
-        for uid in list(self._series_of):
+        for uid in list(self._shelf.by_study):
             old, new = before.lines.get(uid), self._listing.lines.get(uid)
             if new is not None and (old is None or _size(old) != _size(new)):
                 self._ask_series(uid)
@@ -250,11 +248,11 @@ class WorklistPresenter(Presenter[WorklistState]):
     def _show(self, state: WorklistState) -> None:
         """Publish ``state`` with its rows and with words that may have changed."""
         unfolded = self._shown_unfolded(state)
-        rows = flatten(self._listing, self._folded_patients, unfolded, self._series_of)
+        rows = flatten(self._listing, self._folded_patients, unfolded, self._shelf.by_study)
         priors = tuple(self._prior(line, state) for line in self._priors)
         newer = next((row.date for row in priors if row.relation == "newer"), "")
         self._publish(replace(state, rows=rows, version=state.version + 1, priors=priors, newer=newer))
-        for uid in unfolded - self._series_of.keys():
+        for uid in unfolded - self._shelf.by_study.keys():
             self._ask_series(uid)
 
     def _shown_unfolded(self, state: WorklistState) -> set[str]:
@@ -290,7 +288,7 @@ class WorklistPresenter(Presenter[WorklistState]):
             line = self._listing.lines.get(row.uid)
             return wording.study(line, self._relation(line)) if line else Words("")
         if row.kind == SERIES:
-            found = self._series.get(row.uid)
+            found = self._shelf.get(row.uid)
             line = self._listing.lines.get(found.study_uid) if found else None
             return wording.series(found, line.identity if line else PatientIdentity()) if found else Words("")
         return Words("Reading the series…" if row.kind == NOTE else "")
@@ -338,21 +336,17 @@ class WorklistPresenter(Presenter[WorklistState]):
             group = self._listing.by_patient.get(row.uid)
             return tuple(line.study_uid for line in group.lines) if group else ()
         if row.kind == SERIES:
-            found = self._series.get(row.uid)
+            found = self._shelf.get(row.uid)
             return (found.study_uid,) if found else ()
         return (row.uid,)
 
     def series(self, series_key: str) -> SeriesSummary | None:
         """Return a series that was read already."""
-        return self._series.get(series_key)
+        return self._shelf.get(series_key)
 
     def known_series(self, study_uid: str) -> tuple[SeriesSummary, ...]:
         """Return the series of a study that were read already."""
-        return self._series_of.get(study_uid, ())
-
-    def first_series_of(self, study_uid: str) -> SeriesSummary | None:
-        """Return the series to open first of a study whose series were read already."""
-        return first_to_open(self.known_series(study_uid))
+        return self._shelf.of(study_uid)
 
     def patient_name(self, study_uid: str) -> str:
         """Return the name to show for a study: the vault's, else the pseudonym."""
@@ -368,15 +362,7 @@ class WorklistPresenter(Presenter[WorklistState]):
 
     def keep_series(self, study_uid: str, series: tuple[SeriesSummary, ...]) -> None:
         """Take the series of a study; those of studies that nobody looks at are forgotten in time."""
-        for gone in self._series_of.pop(study_uid, ()):
-            self._series.pop(gone.key, None)
-        self._series_of[study_uid] = series
-        self._series.update({found.key: found for found in series})
-        spare = [u for u in self._series_of if u not in self._unfolded and u != self.state.current_study]
-        for uid in spare[: max(0, len(self._series_of) - _SERIES_KEPT)]:
-            if uid != study_uid:
-                for gone in self._series_of.pop(uid):
-                    self._series.pop(gone.key, None)
+        self._shelf.put(study_uid, series, self._unfolded | {self.state.current_study})
 
     def keep_line(self, line: StudyLine) -> None:
         """Remember the line of a study that is opened though the filter hides it."""
@@ -416,8 +402,7 @@ class WorklistPresenter(Presenter[WorklistState]):
             self._folded_patients.discard(line.patient_key)
         self._unfolded.add(study)
         self._folded.discard(study)
-        if summary.key not in self._series:
-            self._series[summary.key] = summary
+        self._shelf.put_one(summary)
         if other_study:
             self._priors = _NO_LINES
         self._show(replace(self.state, current_series=summary.key, current_study=study))
@@ -487,9 +472,7 @@ class WorklistPresenter(Presenter[WorklistState]):
         kept = [line for line in self._listing.lines.values() if line.study_uid not in gone]
         # The lines keep their order; what is listed for good comes with the next refresh.
         self._listing = Listing.of(kept, self.state.sort, self._listing)
-        for uid in gone:
-            for series in self._series_of.pop(uid, ()):
-                self._series.pop(series.key, None)
+        self._shelf.drop(gone)
         self._unfolded -= gone
         self._kept = {uid: line for uid, line in self._kept.items() if uid not in gone}
         self._priors = tuple(line for line in self._priors if line.study_uid not in gone)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from app.presenters.identity import without_identity
+from app.presenters.series_shelf import MOST_STUDIES, SeriesShelf
 from app.presenters.worklist_rows import Listing, arranged, first_to_open, flatten
 from app.presenters.worklist_words import (
     Wording,
@@ -117,6 +118,15 @@ def test_details_are_those_that_were_chosen() -> None:
     assert Wording(columns=("tags",)).study(line, "").chips == ("x",)
     assert Wording(columns=("accession",)).patient([line], False).detail == "A-0"
     assert Wording(hidden=True, columns=("accession", "age_sex")).patient([line], False).detail == "F"
+
+
+def test_the_shelf_keeps_what_is_needed_and_few_studies_more() -> None:
+    shelf = SeriesShelf()
+    for number in range(MOST_STUDIES + 10):
+        shelf.put(f"t{number}", (summary(f"s{number}", f"t{number}"),), {"t0"})
+    assert len(shelf.by_study) == MOST_STUDIES
+    assert shelf.of("t0") and shelf.get("s0") is not None
+    assert shelf.of("t1") == () and shelf.get("s1") is None
 
 
 def test_modalities_are_those_of_the_pictures() -> None:
