@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader, FileIO, RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 from core.config.atomic import atomic_path
 from core.domain.errors import EnvironmentFault, SafetyError
@@ -50,6 +50,10 @@ _NUMBER = struct.Struct("<Q")
 _READ_CHUNKS = 8
 _NOTHING = memoryview(b"")
 _PURPOSE = b"overread sealed file 1"
+
+
+class SourceChangedError(OSError):
+    """What is sealed hasn't the size that it should have."""
 
 
 class _Mounts:
@@ -141,6 +145,23 @@ def seal_bytes(data: bytes | memoryview, target: Path) -> str:
     with atomic_path(target) as part, _created(part) as sink:
         _write(sink, io.BytesIO(data), len(data), _place_and_key(target), digest)
     return digest.hexdigest()
+
+
+def seal_stream(stream: IO[bytes], size: int, target: Path) -> None:
+    """Write ``size`` bytes of a stream to ``target``, sealed, for the time being: neither flushed nor atomic.
+
+    Raises
+    ------
+    SourceChangedError
+        If the stream has fewer or more bytes; other OSErrors when the file can't be written.
+    """
+    with _created(target) as sink:
+        _write(sink, stream, size, _place_and_key(target), hashlib.sha256())
+
+
+def is_mounted(path: Path) -> bool:
+    """Whether ``path`` lies below a mounted folder."""
+    return _mount_of(path) is not None
 
 
 def write_kept(path: Path, data: bytes | memoryview) -> None:
@@ -387,7 +408,7 @@ def _cipher(key: bytes, header: bytes) -> AESGCM:
     return AESGCM(_file_key(key, header))
 
 
-def _write(sink: FileIO, stream: BinaryIO, size: int, place_and_key: tuple[str, bytes], digest: Any) -> None:
+def _write(sink: FileIO, stream: IO[bytes], size: int, place_and_key: tuple[str, bytes], digest: Any) -> None:
     place, key = place_and_key
     header = _HEADER.pack(MAGIC, secrets.token_bytes(16), size)
     context = header + place.encode("utf-8", "surrogateescape")
@@ -397,7 +418,7 @@ def _write(sink: FileIO, stream: BinaryIO, size: int, place_and_key: tuple[str, 
     for first in range(0, chunks, _READ_CHUNKS):
         block = memoryview(stream.read(_READ_CHUNKS * CHUNK_BYTES))
         if len(block) != min(size - first * CHUNK_BYTES, _READ_CHUNKS * CHUNK_BYTES):
-            raise OSError("the file changed while it was copied")
+            raise SourceChangedError("the file changed while it was copied")
         digest.update(block)
         out = []
         for number in range(first, min(first + _READ_CHUNKS, chunks)):
@@ -408,7 +429,7 @@ def _write(sink: FileIO, stream: BinaryIO, size: int, place_and_key: tuple[str, 
             )
         _write_all(sink, b"".join(out))
     if stream.read(1):
-        raise OSError("the file changed while it was copied")
+        raise SourceChangedError("the file changed while it was copied")
 
 
 def _write_all(sink: FileIO, data: bytes) -> None:

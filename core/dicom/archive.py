@@ -8,8 +8,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
-from core.config.sealed_file import open_plain
+from core.config.sealed_file import SourceChangedError, is_mounted, open_plain, plain_size, seal_stream
 from core.dicom.faults import malformed
 from core.domain.study import SkippedFile
 
@@ -110,23 +111,35 @@ def _refusal(member: zipfile.ZipInfo, password: str | None) -> tuple[str, str] |
 
 
 def _stream(opened: zipfile.ZipFile, member: zipfile.ZipInfo, out: Path, budget: int) -> int:
-    """Unpack one member with a byte counter; return its size."""
-    if out.exists() and out.stat().st_size == member.file_size:
+    """Unpack one member, never more of it than it states; return its size. Sealed where the folder is mounted."""
+    if out.exists() and plain_size(out) == member.file_size:
         return member.file_size
+    if member.file_size > budget:
+        raise malformed("The archive is larger than 50 GB when unpacked.", "zip.too_large")
     part = out.with_suffix(".part")
-    count = 0
     try:
-        with opened.open(member) as source, part.open("wb") as target:
-            while chunk := source.read(_CHUNK):
-                count += len(chunk)
-                if count > budget:
-                    raise malformed("The archive is larger than 50 GB when unpacked.", "zip.too_large")
-                if count > member.file_size:
-                    raise zipfile.BadZipFile("longer than stated")
-                target.write(chunk)
-        if count != member.file_size:
-            raise zipfile.BadZipFile("shorter than stated")
-        part.replace(out)
+        with opened.open(member) as source:
+            if is_mounted(out):
+                # The place is authenticated: a sealed file is written under the name that it keeps.
+                out.unlink(missing_ok=True)
+                seal_stream(source, member.file_size, out)
+            else:
+                _copy(source, part, member.file_size)
+                part.replace(out)
+    except SourceChangedError as error:
+        raise zipfile.BadZipFile("another size than stated") from error
     finally:
         part.unlink(missing_ok=True)
-    return count
+    return member.file_size
+
+
+def _copy(source: IO[bytes], part: Path, size: int) -> None:
+    count = 0
+    with part.open("wb") as target:
+        while chunk := source.read(_CHUNK):
+            count += len(chunk)
+            if count > size:
+                break
+            target.write(chunk)
+    if count != size:
+        raise SourceChangedError("another size than stated")

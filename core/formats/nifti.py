@@ -223,7 +223,10 @@ def _open(path: Path) -> Any:
     from nibabel.spatialimages import HeaderDataError
 
     try:
-        return _of_sealed(path) if is_sealed(path) else nibabel.load(path)
+        named = path.name.lower().endswith(
+            SUFFIXES
+        )  # nibabel goes by the name; members of archives have none
+        return nibabel.load(path) if named and not is_sealed(path) else _of_stream(path)
     except (*_RAISED, ImageFileError, HeaderDataError) as error:
         raise _damaged(error) from error
     except OSError as error:
@@ -232,8 +235,8 @@ def _open(path: Path) -> Any:
         ) from error
 
 
-def _of_sealed(path: Path) -> Any:
-    """Open a sealed copy; the image closes the file when it goes."""
+def _of_stream(path: Path) -> Any:
+    """Open a sealed copy or a file of any name; the image closes the file when it goes."""
     import nibabel
 
     stream: Any = open_plain(path)

@@ -10,12 +10,15 @@ Copies lie in the library's folder under names made from their UID, encrypted un
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from core.config.atomic import sweep_parts
+from core.config.keys import KEY_BYTES
+from core.config.sealed_file import mounted
 from core.config.temp import work_folder
 from core.dicom.files import Mark
 from core.dicom.header import Header
@@ -91,7 +94,11 @@ def import_paths(
         raise InputError("import.not_found", "A path to import isn't there.", "Check the paths.")
     tally = Tally()
     copies = mode == "copy"
-    with work_folder(engine.paths.temp, "import") as work_dir:
+    # What is unpacked names patients: it is sealed under a key that nobody has any more when this process is gone.
+    with (
+        work_folder(engine.paths.temp, "import") as work_dir,
+        mounted(work_dir, secrets.token_bytes(KEY_BYTES)),
+    ):
         scan = HeaderScan(
             chosen,
             cancel=cancel,

@@ -122,7 +122,14 @@ def test_a_planted_patient_reaches_no_byte(tmp_path: Path, monkeypatch: pytest.M
     handler = configure_logging(paths)
     try:
         with open_engine(home, actor="reader") as engine:
-            import_paths(engine, [chosen], mode=mode)
+            meanwhile: list[str] = []
+            import_paths(
+                engine,
+                [chosen],
+                mode=mode,
+                on_series=lambda *_: meanwhile.extend(occurrences(home, temporary)),
+            )
+            assert meanwhile == [], "not while an archive is unpacked either"
             study = use(engine)
             import_paths(engine, [rival[0], damaged], mode=mode)
             assert import_issues.list_conflicts(engine) and import_issues.list_quarantine(engine)
