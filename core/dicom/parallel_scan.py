@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,14 @@ from core.domain.errors import AppError
 ALONE_FILES = 400
 """Files that are read in this process before children are started."""
 BATCH_FILES = 64
+MOST_BATCH_FILES = 256
 AHEAD_BATCHES = 48
 """How many batches may be read before the first of them is used."""
 MOST_CHILDREN = 4
 _REMEMBERED_FILES = 2000
 _RARELY = 500_000
 _TICK_S = 0.2
+_FAST_S, _SLOW_S = 0.1, 1.0
 
 
 Outcome = Header | AppError | NotDicom | IsDicomdir
@@ -250,22 +253,25 @@ class _Team:
 
     def _serve(self) -> None:
         scanner = self._started()
+        size = BATCH_FILES
         try:
             while not self._stopped:
                 self._credit.acquire()
                 if self._stopped:
                     return
-                number, batch = self._next_batch()
+                number, batch = self._next_batch(size)
                 if not batch:
                     return
+                begin = time.monotonic()
                 scanner, answered = self._answered(scanner, batch)
+                size = _next_size(size, time.monotonic() - begin)
                 with self._news:
                     self._done[number] = answered
                     self._news.notify_all()
         finally:
             self._let_go(scanner)
 
-    def _next_batch(self) -> tuple[int, list[Entry]]:
+    def _next_batch(self, size: int) -> tuple[int, list[Entry]]:
         batch: list[Entry] = []
         with self._take:
             number = self._taken
@@ -276,7 +282,7 @@ class _Team:
             for entry in self._source:
                 batch.append(entry)
                 files += not isinstance(entry, Mark)
-                if files >= BATCH_FILES:
+                if files >= size:
                     break
             else:
                 self._ended = True
@@ -348,6 +354,13 @@ class _Team:
             scanner.release()
             with self._news:
                 self._scanners.discard(scanner)
+
+
+def _next_size(size: int, seconds: float) -> int:
+    """Return how many files to ask for next: many where they are read fast, few where a medium is slow."""
+    if seconds < _FAST_S:
+        return min(MOST_BATCH_FILES, size * 2)
+    return max(1, size // 2) if seconds > _SLOW_S else size
 
 
 def _outcome(entry: Entry, assembly: HeaderAssembly | None, answer: Any) -> Outcome | None:

@@ -65,6 +65,7 @@ def early_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let children be started at once, and give them small batches."""
     monkeypatch.setattr(parallel_scan, "ALONE_FILES", 3)
     monkeypatch.setattr(parallel_scan, "BATCH_FILES", 4)
+    monkeypatch.setattr(parallel_scan, "MOST_BATCH_FILES", 4)
 
 
 def test_a_corpus_is_read_alike_alone_and_by_children(tmp_path: Path, early_children: None) -> None:
@@ -234,3 +235,11 @@ def test_a_length_beyond_the_end_is_refused_after_sound_files_too(tmp_path: Path
         whole[:at] + b"\x08\x00\x30\x10UN\0\0" + struct.pack("<I", 1 << 31) + whole[at + 12 :]
     )
     assert_equal_to_slow_reading(files)
+
+
+def test_batches_follow_the_speed_of_the_medium() -> None:
+    assert parallel_scan._next_size(64, 0.01) == 128
+    assert parallel_scan._next_size(256, 0.01) == 256
+    assert parallel_scan._next_size(64, 0.5) == 64
+    assert parallel_scan._next_size(64, 5.0) == 32
+    assert parallel_scan._next_size(1, 5.0) == 1
