@@ -22,7 +22,9 @@ from PySide6.QtWidgets import QApplication
 
 from app.bootstrap import Application, Start
 from app.presenters.reading_state import Slot
+from app.presenters.worklist_rows import STUDY
 from app.views.volume3d.scene_view import SceneView
+from core.domain.browse import RetentionRule
 from core.services.engine import open_engine
 from core.services.import_study import import_paths
 from core.services.make_phantom import make_phantom
@@ -47,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Take the pictures of the documentation.")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images", help="folder for the PNG files")
     parser.add_argument("--bundle", type=Path, help="use this model instead of the one that ships")
+    parser.add_argument("--desk-only", action="store_true", help="take the pictures that need no model")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     asked = parser.parse_args(arguments)
     # The key of the throw-away folder must not enter the reader's keyring.
@@ -58,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         qt = QApplication(["overread"])
         photographer = Photographer(Application(qt, Start(home)), asked.out)
         try:
-            photographer.take_all()
+            photographer.take_desk(Path(folder) / "courier")
+            if not asked.desk_only:
+                photographer.take_all()
         finally:
             photographer.close()
     return 0
@@ -78,6 +83,19 @@ def prepare(home: Path, studies: Path, bundle: Path | None, theme: str) -> None:
             add_model(engine, bundle)
 
 
+def make_courier(folder: Path) -> Path:
+    """Return a folder as couriers bring them: one picture, one that ends early, and things that are none."""
+    make_phantom("cxr", folder / "study", seed=SEED + 1, patient_name="Phantom^Courier", patient_id="PH-004")
+    whole = next((folder / "study" / "images").glob("*.dcm"))
+    parcel = folder / "parcel"
+    parcel.mkdir()
+    (parcel / "IM0001").write_bytes(whole.read_bytes())
+    (parcel / "IM0002").write_bytes(whole.read_bytes()[:5000])
+    for name in ("README.TXT", "AUTORUN.INF", "VIEWER.EXE"):
+        (parcel / name).write_text("This disc needs a viewer.\n" * 20)
+    return parcel
+
+
 class Photographer:
     """Drives a window as a reader does and saves what it shows."""
 
@@ -88,10 +106,32 @@ class Photographer:
         application.show()
         application.window.move(0, 0)
 
-    def take_all(self) -> None:
-        """Take every picture, in the order of a reading."""
+    def take_desk(self, courier: Path) -> None:
+        """Take the pictures of what lies around a reading: elements, imports, the library's upkeep."""
+        app = self._app
         self._open()
         self._save("worklist")
+        app.registry.trigger("series.tags")
+        self._wait(lambda: app.tags.state.document is not None, "the elements")
+        app.tags_panel.search.setText("spacing")
+        self._wait(lambda: bool(app.tags.state.found), "what the search found")
+        self._save("elements")
+        app.tags_panel.search.clear()
+        app.imports.import_paths([make_courier(courier)])
+        self._wait(lambda: bool(app.issues.state.skipped) and not app.imports.busy, "the import")
+        app.registry.trigger("panel.import")
+        self._save("import")
+        app.registry.trigger("library.check")
+        self._wait(lambda: app.housekeeping.state.check is not None, "the check")
+        app.housekeeping.save_rule(RetentionRule("Read a year ago", 365, tags_kept=("teaching",)))
+        self._wait(lambda: bool(app.housekeeping.state.rules), "the rule")
+        app.registry.trigger("library.retention")
+        self._save("library")
+        app.window.bottom_panel.hide()
+        app.reading_area.setFocus()
+
+    def take_all(self) -> None:
+        """Take the pictures that need a model, in the order of a reading."""
         self._run()
         self._app.registry.trigger("ai.fill")
         self._save("mpr-segments")
@@ -113,10 +153,9 @@ class Photographer:
     def _open(self) -> None:
         app = self._app
         self._wait(lambda: app.worklist.state.loaded, "the worklist")
-        studies = [study for patient in app.worklist.state.patients for study in patient.studies]
-        keys = [series.key for study in studies for series in study.series]
-        found = [s for s in map(app.worklist.series, keys) if s is not None and s.modality == "CT"]
-        app.session.open_series(found[0])
+        lines = [app.worklist.line(row.uid) for row in app.worklist.state.rows if row.kind == STUDY]
+        found = [line.study_uid for line in lines if line is not None and "CT" in line.modalities]
+        app.opener.open_study(found[0])
         self._wait(lambda: app.reading.volume is not None, "the volume")
         self._wait(lambda: app.models.state.can_run, "the models")
         app.reading.set_layout("mpr")
