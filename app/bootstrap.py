@@ -308,6 +308,8 @@ class Application(QObject):
         self.worklist.attach(_Listener(self._follow_worklist))
         self.identity.attach(_Listener(lambda state: self.top_bar.search.hide_text(state.hidden)))
         self.opener.opened = self.session.open_series
+        self.opener.inspected = self._inspect
+        self.tags.series_in_words = self.worklist.series_in_words
         self.session.opened = self._on_opened
         self.session.undecided = self._on_undecided
         self.session.noted = lambda: self.worklist.reread(self.worklist.state.current_study)
@@ -449,11 +451,16 @@ class Application(QObject):
 
     def _follow_slice(self) -> None:
         """Tell the elements' viewer which file the slice on screen comes from."""
-        volume = self.reading.volume
-        if volume is not None:
+        volume, display = self.reading.volume, self.reading.display
+        if volume is not None and display is not None:
             slices = volume.geometry.shape_kji[0]
             place = volume.time_point * slices + int(self.reading.intent.cursor_ijk[2])
-            self.tags.follow_slice(place, slices)
+            self.tags.follow_slice(place, slices, display.grids[display.native].through.reversed)
+
+    def _inspect(self, summary: SeriesSummary) -> None:
+        """Show the elements of a series of the worklist; the picture stays."""
+        self.tags.inspect(summary)
+        self.library_commands.open_tags()
 
     def _on_removed(self, study_uids: tuple[str, ...]) -> None:
         summary = self.session.summary

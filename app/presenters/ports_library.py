@@ -118,7 +118,7 @@ class LibraryEngine(Protocol):
         """Look at folders from now on, at none when empty; ``take`` gets new files on a thread of its own."""
 
     def open_tags(self, series_key: str, position: int, compare: int = 0) -> OpenedTags:
-        """Read the elements of an instance; ``compare`` is −1 or 1 to mark differences from a neighbour."""
+        """Read the elements of an instance; ``compare`` is how far off the instance to compare with lies, or 0."""
 
     def retention_rules(self) -> Sequence[RetentionRule]:
         """Return the retention rules."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from app.presenters.notices import NoticesPresenter
 from app.presenters.ports import ReviewEngine, Tasks
 from app.presenters.worklist import WorklistPresenter
-from app.presenters.worklist_rows import first_to_open, sorted_lines
+from app.presenters.worklist_rows import SERIES, Row, first_to_open, sorted_lines
 from core.domain.browse import StudyLine
 from core.domain.study import SeriesKind, SeriesSummary
 
@@ -29,6 +29,7 @@ class StudyOpener:
         self._wish = 0
         self._target = ""
         self.opened: Callable[[SeriesSummary], None] = lambda _: None
+        self.inspected: Callable[[SeriesSummary], None] = lambda _: None
 
     def open_series(self, series_key: str) -> None:
         """Open a series that the list shows."""
@@ -43,6 +44,29 @@ class StudyOpener:
             self._open_first(known)
             return
         self._fetch(study_uid, lambda: study_uid, lambda _: "")
+
+    def inspect(self, row: Row) -> None:
+        """Hand the series that a line stands for to ``inspected``; nothing is opened."""
+        worklist = self._worklist
+        if row.kind == SERIES:
+            summary = worklist.series(row.uid)
+            if summary is not None:
+                self.inspected(summary)
+            return
+        study_uid = next(iter(worklist.studies_of(row)), "")
+        if not study_uid:
+            return
+
+        def done(series: tuple[SeriesSummary, ...]) -> None:
+            first = first_to_open(series) or next(iter(series), None)
+            if first is not None:
+                self.inspected(first)
+
+        known = worklist.known_series(study_uid)
+        if known:
+            done(known)
+        else:
+            self._tasks.db(lambda: self._engine.series_of(study_uid), done, self._notices.report)
 
     def step_series(self, step: int) -> None:
         """Open the series ``step`` places after the open one within its study; nothing at the end."""

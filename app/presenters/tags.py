@@ -1,7 +1,12 @@
-"""The elements of the instance on screen: follows the picture, searches, hides who the patient is."""
+"""The elements of the instance on screen: follows the picture, searches, hides who the patient is.
+
+Files are counted as the viewport counts its pictures: from head to feet, from front to back, from right to left. The
+index may hold them the other way round.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from app.presenters.identity import IdentityState
@@ -10,11 +15,13 @@ from app.presenters.ports import Presenter, ReviewEngine, Tasks
 from app.presenters.ports_library import OpenedTags
 from core.domain.errors import AppError
 from core.domain.person_name import isolated
-from core.domain.study import SeriesSummary
+from core.domain.study import SeriesKind, SeriesSummary
 from core.domain.tags import HIDDEN, TagDocument, TagLine
 
 FOUND_AT_MOST = 2000
 COMPARE_NOT, COMPARE_PREVIOUS, COMPARE_NEXT = 0, -1, 1
+_AGAINST_PICTURES = "SAR"
+"""Directions of growing slices that run against the numbers of the pictures."""
 _EMPTY = "Open a series to see the elements of its files."
 
 
@@ -22,13 +29,18 @@ _EMPTY = "Open a series to see the elements of its files."
 class TagsState:
     """What the viewer shows. ``found`` is None while nothing is searched, else the lines that match.
 
-    ``message`` stands in place of the tree; ``note`` beside it.
+    ``position`` is the file's place in the index, ``number`` its number as pictures are counted, both from 0;
+    ``pictures`` of them make a time point, 0 where files and pictures don't correspond. ``elsewhere`` names the series
+    when it isn't the open one. ``message`` stands in place of the tree; ``note`` beside it.
     """
 
     document: TagDocument | None = None
     title: str = ""
+    elsewhere: str = ""
     position: int = 0
+    number: int = 0
     total: int = 0
+    pictures: int = 0
     frames: int = 1
     following: bool = True
     compare: int = COMPARE_NOT
@@ -46,7 +58,12 @@ class TagsState:
         if not self.total:
             return ""
         frames = f", {self.frames} frames" if self.frames > 1 else ""
-        return f"File {self.position + 1} of {self.total}{frames}"
+        if not self.pictures:
+            return f"File {self.number + 1} of {self.total}{frames}"
+        time_point, number = divmod(self.number, self.pictures)
+        points = self.total // self.pictures
+        time = f", t {time_point + 1} of {points}" if points > 1 else ""
+        return f"Image {number + 1} of {self.pictures}{time}{frames}"
 
     @property
     def found_words(self) -> str:
@@ -69,11 +86,15 @@ class TagsPresenter(Presenter[TagsState]):
         self._notices = notices
         self._visible = False
         self._series: SeriesSummary | None = None
+        self._opened: SeriesSummary | None = None
         self._wanted = 0
+        self._slice = 0
         self._slices = 0
+        self._reversed: bool | None = None
         self._generation = 0
         self._search_generation = 0
         self._shown: tuple[str, int, int] = ("", -1, 0)
+        self.series_in_words: Callable[[SeriesSummary], str] = lambda series: series.description
 
     # -- what to show ------------------------------------------------------------------------------
 
@@ -84,42 +105,79 @@ class TagsPresenter(Presenter[TagsState]):
 
     def set_series(self, series: SeriesSummary | None) -> None:
         """Follow to another series."""
-        if series is not None and self._series is not None and series.key == self._series.key:
+        if series is not None and self._opened is not None and series.key == self._opened.key:
             return
+        self._opened = series
+        self._slice, self._slices, self._reversed = 0, 0, None
+        self._show_series(series, following=True)
+
+    def inspect(self, series: SeriesSummary) -> None:
+        """Show the elements of any series; the picture stays, and following it leads back to the open one."""
+        self._show_series(series, following=self._opened is not None and series.key == self._opened.key)
+
+    def _show_series(self, series: SeriesSummary | None, following: bool) -> None:
         self._series = series
-        self._wanted, self._slices = 0, 0
-        title = "" if series is None else series.description or series.modality
-        self._publish(replace(self.state, title=title, following=True, position=0, total=0, note=""))
+        # Another series begins with its first picture, which may be the last file.
+        self._wanted = self._slice if following or series is None else self._swap(0)
         if series is None:
             self._publish(TagsState(identity_hidden=self.state.identity_hidden))
             self._shown = ("", -1, 0)
+            return
+        title = series.description or series.modality
+        self._publish(
+            replace(
+                self.state,
+                title=title,
+                elsewhere=self._elsewhere(),
+                following=following,
+                position=0,
+                number=0,
+                total=0,
+                note="",
+            )
+        )
         self._read()
 
-    def follow_slice(self, place: int, slices: int) -> None:
-        """Take the slice on screen: number ``place`` of ``slices`` in the order of the index."""
-        self._slices = slices
+    def _elsewhere(self) -> str:
+        series = self._series
+        if series is None or self._is_opened():
+            return ""
+        return f"{self.series_in_words(series) or series.modality}: not the series on screen."
+
+    def follow_slice(self, place: int, slices: int, against: bool | None = None) -> None:
+        """Take the slice on screen: number ``place`` of ``slices`` in the order of the index.
+
+        ``against`` says whether the viewport counts its pictures against that order; None if nobody knows.
+        """
+        if (slices, against) != (self._slices, self._reversed):
+            self._slices, self._reversed = slices, against
+            self._recount()
+        self._slice = place
         if self.state.following and place != self._wanted:
             self._wanted = place
             self._read()
 
     def set_following(self, following: bool) -> None:
         """Follow the picture, or stay."""
-        self._publish(replace(self.state, following=following))
+        if following and self._opened is not None:
+            self._show_series(self._opened, following=True)
+        else:
+            self._publish(replace(self.state, following=following))
 
     def step(self, by: int) -> None:
-        """Go to the previous or next file; the picture stays."""
+        """Go to the file of the previous or next picture; the picture on screen stays."""
         if self.state.total:
-            self.go_to(self.state.position + by)
+            self.go_to(self.state.number + by)
 
-    def go_to(self, position: int) -> None:
-        """Show a file by its number from 0; the viewer then no longer follows the picture."""
-        place = max(0, min(position, max(self.state.total - 1, 0)))
+    def go_to(self, number: int) -> None:
+        """Show a file by the number of its picture, from 0; the viewer then no longer follows the picture."""
+        number = max(0, min(number, max(self.state.total - 1, 0)))
         self._publish(replace(self.state, following=False))
-        self._wanted = place
+        self._wanted = self._swap(number)
         self._read()
 
     def compare(self, with_neighbour: int) -> None:
-        """Mark what differs from the file before (−1) or after (1); 0 marks nothing."""
+        """Mark what differs from the file of the picture before (−1) or after (1); 0 marks nothing."""
         self._publish(replace(self.state, compare=with_neighbour))
         self._read()
 
@@ -128,7 +186,8 @@ class TagsPresenter(Presenter[TagsState]):
         if series is None or not self._visible:
             return
         place = self._file_of_slice() if self.state.following else self._wanted
-        wanted = (series.key, place, self.state.compare)
+        compare = self._neighbour(place)
+        wanted = (series.key, place, compare)
         if wanted == self._shown:
             return
         self._shown = wanted
@@ -148,7 +207,7 @@ class TagsPresenter(Presenter[TagsState]):
                     replace(self.state, document=None, found=None, loading=False, message=words, total=0)
                 )
 
-        key, compare = series.key, self.state.compare
+        key = series.key
         self._tasks.io(lambda: self._engine.open_tags(key, place, compare), done, failed)
 
     def _file_of_slice(self) -> int:
@@ -157,6 +216,50 @@ class TagsPresenter(Presenter[TagsState]):
         if series is None or series.instances <= 1:
             return 0
         return min(self._wanted, series.instances - 1)
+
+    def _pictures(self) -> int:
+        """Return how many files make a time point, one for each picture; 0 where they don't correspond."""
+        series = self._series
+        if series is None:
+            return 0
+        slices = self._slices if self._is_opened() else 0
+        if not slices:
+            slices = series.shape_kji[0] if series.shape_kji is not None else series.instances
+        return slices if slices and series.instances >= slices and series.instances % slices == 0 else 0
+
+    def _is_opened(self) -> bool:
+        return self._series is not None and self._opened is not None and self._series.key == self._opened.key
+
+    def _counts_against(self) -> bool:
+        """Whether pictures are counted against the order of the files."""
+        series = self._series
+        if series is None:
+            return False
+        if self._is_opened() and self._reversed is not None:
+            return self._reversed
+        through = series.axis_codes[2:3]
+        return series.kind is SeriesKind.VOLUME and bool(through) and through in _AGAINST_PICTURES
+
+    def _swap(self, number: int) -> int:
+        """Return the file's place for a picture's number, or the number for a place: the same both ways."""
+        if self._series is None or not self._counts_against():
+            return number
+        group = self._pictures() or max(self._series.instances, 1)
+        time_point, within = divmod(number, group)
+        return time_point * group + group - 1 - within
+
+    def _neighbour(self, place: int) -> int:
+        """Return how far the file to compare with lies from ``place`` in the index; 0 for none."""
+        if self._series is None or not self.state.compare:
+            return 0
+        beside = self._swap(place) + self.state.compare
+        return self._swap(beside) - place if 0 <= beside < self._series.instances else 0
+
+    def _recount(self) -> None:
+        """Say the number anew: only now is it known how the picture counts."""
+        if self.state.total:
+            number, pictures = self._swap(self.state.position), self._pictures()
+            self._publish(replace(self.state, number=number, pictures=pictures))
 
     def _take(self, opened: OpenedTags) -> None:
         resampled = self.state.following and self._slices > 1 and opened.total not in (1, self._slices)
@@ -169,7 +272,9 @@ class TagsPresenter(Presenter[TagsState]):
                 self.state,
                 document=opened.document,
                 position=opened.position,
+                number=self._swap(opened.position),
                 total=opened.total,
+                pictures=self._pictures(),
                 frames=opened.frames,
                 compared_with=opened.compared_with,
                 loading=False,
@@ -205,7 +310,7 @@ class TagsPresenter(Presenter[TagsState]):
     def show_state(self, state: IdentityState) -> None:
         """Take whether identity is hidden, as a view of its presenter."""
         if state.hidden != self.state.identity_hidden:
-            self._publish(replace(self.state, identity_hidden=state.hidden))
+            self._publish(replace(self.state, identity_hidden=state.hidden, elsewhere=self._elsewhere()))
             self._search()
 
 

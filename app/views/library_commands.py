@@ -60,9 +60,13 @@ class LibraryCommands:
             self.window.show_tab(TAGS_TAB)
             self.window.leave()
         else:
-            self.window.open_tab(TAGS_TAB, _TAGS_SHARE)
-            if self._tags is not None:
-                self._tags.take_focus()
+            self.open_tags()
+
+    def open_tags(self) -> None:
+        """Show the elements with the cursor in the search."""
+        self.window.open_tab(TAGS_TAB, _TAGS_SHARE)
+        if self._tags is not None:
+            self._tags.take_focus()
 
     def back_up(self) -> None:
         """Back up, in sight."""

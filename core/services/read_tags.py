@@ -61,7 +61,7 @@ def open_instance_tags(engine: Engine, series_key: str, position: int = 0, compa
     position : int
         Number of the instance in the order of the index; brought into the range that there is.
     compare : int
-        −1 or 1 to mark what differs in the instance before or after; 0 for nothing.
+        How far from it, in that order, the instance lies whose differences are marked; 0 for none.
 
     Raises
     ------

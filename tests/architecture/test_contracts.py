@@ -51,6 +51,12 @@ VIOLATIONS = {
 }
 
 
+def test_all_feature_folders_of_the_views_are_kept_apart() -> None:
+    listed = next(c["modules"] for c in CONTRACTS if c["name"].startswith("Feature folders of the views"))
+    folders = {f"app.views.{init.parent.name}" for init in (ROOT / "app/views").glob("*/__init__.py")}
+    assert folders - {"app.views.widgets"} == set(listed)
+
+
 def copy_of_tree(folder: Path) -> Path:
     """Copy the Python sources, without weights, into a folder of the test's own."""
     for package in ("app", "core", "models"):

@@ -28,7 +28,7 @@ Wait = Callable[..., None]
 @pytest.fixture
 def engine() -> FakeReviewEngine:
     fake = FakeReviewEngine()
-    fake.studies = [study("t1", "P-1", summary("s1", "t1"))]
+    fake.studies = [study("t1", "P-1", summary("s1", "t1"), summary("s2", "t1", description="Lung kernel"))]
     return fake
 
 
@@ -280,6 +280,37 @@ def test_elements_follow_the_picture_and_keep_what_is_unfolded(
     wait_until(lambda: reading.tags.state.position != place, "the next file")
     wait_until(lambda: panel.model.data(panel.model.index(3, VALUE)) == "256", "the new value")
     assert panel.tree.isExpanded(panel.model.index(0, 0))
+
+
+def test_elements_carry_the_number_of_the_picture(reading: Application, wait_until: Wait) -> None:
+    press(reading, Qt.Key.Key_T)
+    wait_until(lambda: reading.tags.state.document is not None, "the elements")
+    for key in (Qt.Key.Key_Down, Qt.Key.Key_Down, Qt.Key.Key_Up):
+        reading.reading_area.setFocus()
+        press(reading, key)
+        number, count = reading.reading.number
+        wait_until(lambda n=number: reading.tags.state.number == n, "the file of the picture")
+        assert reading.tags.state.place == f"Image {number + 1} of {count}"
+    QTest.mouseClick(reading.tags_panel.next, Qt.MouseButton.LeftButton)
+    wait_until(lambda: reading.tags.state.number == number + 1, "the file of the next picture")
+
+
+def test_the_menu_of_a_line_shows_the_elements_of_its_series(
+    reading: Application, engine: FakeReviewEngine, wait_until: Wait
+) -> None:
+    tree = reading.worklist_panel.tree
+    wait_until(lambda: tree.model().index_of("series:s2").isValid(), "the series")
+    tree.setCurrentIndex(tree.model().index_of("series:s2"))
+    reading.worklist_panel._show_menu(QPoint(100, 100))
+    menu = reading.worklist_panel._menu
+    try:
+        next(a for a in menu.actions() if a.text() == "DICOM elements").trigger()
+    finally:
+        menu.close()
+    wait_until(lambda: ("open_tags", "s2", 23, 0) in engine.calls, "its elements")
+    assert reading.session.summary is not None and reading.session.summary.key == "s1", "the picture stays"
+    assert reading.window.shows_tab(TAGS_TAB)
+    wait_until(lambda: "Lung kernel" in reading.tags_panel._note.text(), "which series it is")
 
 
 def test_elements_are_masked_with_the_identity(reading: Application, wait_until: Wait) -> None:

@@ -139,16 +139,17 @@ class TagsPanel(QWidget):
             words = "Reading…"
         self._message.setText(words)
         self._message.setVisible(bool(words))
-        self._note.setText(state.note)
-        self._note.setVisible(bool(state.note))
+        note = " ".join(part for part in (state.elsewhere, state.note) if part)
+        self._note.setText(note)
+        self._note.setVisible(bool(note))
         self._found.setText(state.found_words if state.found else "")
         self._place.setText(state.place)
         self.follow.setChecked(state.following)
         self.follow.setEnabled(has)
         self.compare.setCurrentIndex(self.compare.findData(state.compare))
         self.compare.setEnabled(state.total > 1)
-        self.previous.setEnabled(has and state.position > 0)
-        self.next.setEnabled(has and state.position < state.total - 1)
+        self.previous.setEnabled(has and state.number > 0)
+        self.next.setEnabled(has and state.number < state.total - 1)
 
     def copy(self, values_only: bool) -> None:
         """Copy the selected lines, masked as they are on screen."""

@@ -17,7 +17,8 @@ from app.views.widgets.controls import plain_entry
 
 _STATUS_ACTIONS = ("study.status.unread", "study.status.in_progress", "study.status.reviewed")
 _UNDO = "study.undo"
-_MORE_ACTIONS = ("study.older", "study.newer", "series.tags")
+_MORE_ACTIONS = ("study.older", "study.newer")
+_TAGS = "series.tags"
 Arrange = Callable[[tuple[str, ...], str], None]
 
 
@@ -28,6 +29,7 @@ def fill_study_menu(
     marks: StudyMarks,
     row: Row | None,
     open_row: Callable[[Row], None],
+    inspect: Callable[[Row], None],
 ) -> None:
     """Fill the context menu of the list; entries whose action another part of the window brings come with it."""
     menu.clear()
@@ -38,6 +40,9 @@ def fill_study_menu(
         _fill_marks(menu, registry, presenter, marks, studies)
     for action_id in _MORE_ACTIONS:
         add_action(menu, registry, action_id)
+    if row is not None and _TAGS in registry:
+        # Of the line that was clicked, so without the key: that one shows the elements of the picture.
+        menu.addAction("DICOM elements").triggered.connect(lambda: inspect(row))
     menu.addSeparator()
     add_action(menu, registry, "view.columns")
     menu.addSeparator()

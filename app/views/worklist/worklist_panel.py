@@ -199,7 +199,15 @@ class WorklistPanel(QWidget):
     def _show_menu(self, place: QPoint) -> None:
         row = self.tree.current_row()
         browser = self._browser
-        fill_study_menu(self._menu, self._registry, browser.worklist, browser.marks, row, self._open_row)
+        fill_study_menu(
+            self._menu,
+            self._registry,
+            browser.worklist,
+            browser.marks,
+            row,
+            self._open_row,
+            browser.opener.inspect,
+        )
         self._menu.popup(place)
 
     def choose_columns(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -188,7 +189,7 @@ def test_elements_are_read_only_while_somebody_looks(
     tags.follow_slice(3, 24)
     assert asked(engine) == [] and "Open a series" in tags.state.message
     tags.set_visible(True)
-    assert asked(engine) == [("s1", 3, 0)] and tags.state.place == "File 4 of 24"
+    assert asked(engine) == [("s1", 3, 0)] and tags.state.place == "Image 21 of 24"
 
 
 def test_the_viewer_follows_the_picture_until_somebody_steps(
@@ -201,9 +202,9 @@ def test_the_viewer_follows_the_picture_until_somebody_steps(
     assert asked(engine) == [("s1", 0, 0), ("s1", 5, 0)]
     tags.step(1)
     tags.follow_slice(9, 24)
-    assert tags.state.position == 6 and not tags.state.following
+    assert tags.state.position == 4 and not tags.state.following
     tags.go_to(99)
-    assert tags.state.position == 23
+    assert tags.state.position == 0 and tags.state.place == "Image 24 of 24"
     tags.set_series(summary("s2"))
     assert tags.state.following and tags.state.position == 0
 
@@ -221,10 +222,49 @@ def test_a_late_answer_is_dropped(engine: FakeReviewEngine, notices: NoticesPres
 def test_neighbours_are_compared(engine: FakeReviewEngine, notices: NoticesPresenter) -> None:
     tags = tags_of(engine, notices)
     tags.set_series(summary())
-    tags.compare(1)
-    assert tags.state.compared_with == 1
     tags.compare(-1)
-    assert tags.state.compared_with is None, "the first file has none before it"
+    assert tags.state.compared_with == 1, "the file of the picture before"
+    tags.compare(1)
+    assert tags.state.compared_with is None, "the last picture has none after it"
+
+
+def test_files_are_numbered_as_the_viewport_numbers_its_pictures(
+    engine: FakeReviewEngine, notices: NoticesPresenter
+) -> None:
+    tags = tags_of(engine, notices)
+    tags.set_series(summary())
+    tags.follow_slice(3, 24, against=False)
+    assert tags.state.place == "Image 4 of 24"
+    tags.follow_slice(3, 24, against=True)
+    assert tags.state.place == "Image 21 of 24" and tags.state.position == 3
+    tags.step(1)
+    assert tags.state.place == "Image 22 of 24" and tags.state.position == 2
+
+
+def test_files_of_a_time_series_are_numbered_within_their_time_point(
+    engine: FakeReviewEngine, notices: NoticesPresenter
+) -> None:
+    tags = tags_of(engine, notices)
+    tags.set_series(replace(summary(), shape_kji=(8, 48, 48), time_points=3))
+    tags.follow_slice(8 + 7, 8, against=True)
+    assert tags.state.place == "Image 1 of 8, t 2 of 3" and tags.state.position == 15
+    tags.step(-1)
+    assert tags.state.place == "Image 8 of 8, t 1 of 3" and tags.state.position == 0
+
+
+def test_any_series_is_looked_into_without_opening_it(
+    engine: FakeReviewEngine, notices: NoticesPresenter
+) -> None:
+    tags = tags_of(engine, notices)
+    tags.set_series(summary())
+    tags.follow_slice(5, 24, against=True)
+    tags.inspect(summary("s2", description="Lung kernel"))
+    assert asked(engine)[-1] == ("s2", 23, 0) and tags.state.place == "Image 1 of 24"
+    assert tags.state.elsewhere == "Lung kernel: not the series on screen."
+    tags.follow_slice(6, 24, against=True)
+    assert asked(engine)[-1][0] == "s2", "the picture doesn't move it"
+    tags.set_following(True)
+    assert asked(engine)[-1] == ("s1", 6, 0) and tags.state.elsewhere == ""
 
 
 def test_a_resampled_series_says_that_pictures_have_no_file(
