@@ -334,6 +334,7 @@ def _volume(job: _Assembly, voxels: NDArray, summary: SeriesSummary, time_point:
         slice_times_ms=job.layout.slice_times_ms,
         frame_times_ms=() if job.layout.positioned else frame_times_ms(middle),
         suvbw_factor=uptake.value if uptake else None,
+        positioned=job.layout.positioned,
     )
 
 

@@ -51,6 +51,9 @@ class Volume:
     suvbw_factor : float or None
         For PET in Bq/ml, what multiplies a voxel to give SUVbw in g/ml; None when a needed element is missing
         (an issue then names it).
+    positioned : bool
+        Whether the images state their place in the patient; if not, the grid is one by convention that nothing else
+        shares, as that of a radiograph.
     """
 
     geometry: VolumeGeometry
@@ -76,6 +79,7 @@ class Volume:
     frame_times_ms: tuple[float, ...] = ()
     missing_slices: tuple[int, ...] = ()
     suvbw_factor: float | None = None
+    positioned: bool = True
 
     def __post_init__(self) -> None:
         if self.voxels.shape[:3] != self.geometry.shape_kji:

@@ -33,8 +33,13 @@ class TargetGrid:
     @classmethod
     def of(cls, volume: Volume) -> TargetGrid:
         """Return the grid of a volume."""
-        placed = not any(issue.code == "geometry.no_position" for issue in volume.issues)
-        return cls(volume.geometry, volume.series_uid, volume.sop_instance_uids, volume.frame_numbers, placed)
+        return cls(
+            volume.geometry,
+            volume.series_uid,
+            volume.sop_instance_uids,
+            volume.frame_numbers,
+            volume.positioned,
+        )
 
     def names_any(self, images: Sequence[SourceImage]) -> bool:
         """Whether one of ``images`` is a slice of the grid."""

@@ -28,6 +28,7 @@ from core.formats.nifti import read_nifti
 from core.phantom.acquisition import cr_acquisition
 from core.phantom.dicom import PhantomSubject, write_study
 from core.services import derived_objects, export_derived, verify_audit
+from core.services.derived_sources import open_over
 from core.services.engine import Engine
 from core.services.import_study import import_paths
 from core.services.load_volume import load_volume
@@ -224,6 +225,15 @@ def test_objects_on_a_radiograph_lie_on_its_pixels(engine: Engine, tmp_path: Pat
     assert isinstance(seg, DerivedSegmentation) and isinstance(found, ParametricMap)
     assert np.array_equal(seg.layers[0].labels > 0, truth > 0)
     assert np.array_equal(found.values, heat)
+    volume = load_volume(engine, study.series_uid)
+    assert not volume.positioned
+    for header in headers:
+        shown = open_over(engine, header.sop_instance_uid, volume)
+        if isinstance(shown, ParametricMap):
+            assert np.array_equal(shown.values, heat) and shown.header.issues == ()
+        else:
+            assert isinstance(shown, DerivedSegmentation)
+            assert np.array_equal(shown.layers[0].labels > 0, truth > 0)
 
 
 def test_a_page_is_drawn_through_the_service(engine: Engine, tmp_path: Path) -> None:
