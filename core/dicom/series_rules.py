@@ -45,6 +45,8 @@ class Tolerances(_Strict):
     place_of_step: Positive
     noted_jitter_mm: Positive
     drift_mm: Positive
+    drift_of_pixel: Positive
+    drift_deg: Positive
     spacing_digits: int = Field(ge=0, le=9)
 
 

@@ -23,6 +23,7 @@ _HOLE_OF_STEPS = 2.5
 
 _ON_PLANE_MM = 0.05
 _NO_SHIFT_VOXELS = 1e-3
+_UPRIGHT = 1e-9
 
 
 def needs_straightening(geometry: VolumeGeometry, positions_mm: NDArray[np.float64] | None) -> bool:
@@ -56,6 +57,10 @@ def straightened(volume: Volume, positions_mm: NDArray[np.float64]) -> Volume:
     if volume.voxels.ndim != 3:
         return volume
     heights = _along(volume.geometry, positions_mm)
+    if _is_upright(volume.geometry) and not _wanders(volume.geometry, positions_mm):
+        # What is beside the grid is rounding: pixels are not interpolated for it.
+        rise = (heights - heights[0])[:, None] * _normal(volume.geometry)
+        positions_mm = np.asarray(volume.geometry.origin_lps_mm) + rise
     plan = _plan(heights)
     grid, shifts = _grid(volume.geometry, positions_mm, plan)
     require_memory(prod(grid.shape_kji) * volume.voxels.itemsize, "The straightened series")
@@ -110,6 +115,10 @@ def _normal(geometry: VolumeGeometry) -> NDArray[np.float64]:
     return np.asarray(normal / np.linalg.norm(normal), dtype=np.float64)
 
 
+def _is_upright(geometry: VolumeGeometry) -> bool:
+    return bool(np.abs(np.cross(geometry.direction_ijk[:, 2], _normal(geometry))).max() < _UPRIGHT)
+
+
 def _is_even(heights: NDArray[np.float64]) -> bool:
     ideal = np.linspace(heights[0], heights[-1], len(heights))
     mean = float((heights[-1] - heights[0]) / (len(heights) - 1))
@@ -117,9 +126,8 @@ def _is_even(heights: NDArray[np.float64]) -> bool:
 
 
 def _wanders(geometry: VolumeGeometry, positions_mm: NDArray[np.float64]) -> bool:
-    """Whether a slice lies beside its place on the (perhaps sheared) grid."""
-    ideal = geometry.lps_of([(0, 0, k) for k in range(len(positions_mm))])
-    off = positions_mm - ideal
+    """Whether a slice lies beside the line through the ends of the stack; a slanting line is tilt or rounding."""
+    off = positions_mm - np.linspace(positions_mm[0], positions_mm[-1], len(positions_mm))
     normal = _normal(geometry)
     across = np.linalg.norm(off - (off @ normal)[:, None] * normal, axis=1)
     return bool(across.max() > place_tolerance(abs(float(geometry.lps_from_ijk[:3, 2] @ normal))))

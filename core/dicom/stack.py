@@ -17,8 +17,8 @@ from core.domain.geometry import VolumeGeometry
 from core.domain.volume import SeriesIssue
 
 _LISTED = 5
-_NO_TILT = 1e-3
-"""A drift of less than this share of the height is no tilt; the grid follows it all the same."""
+_UNTOLD_TILT = 1e-3
+"""A drift of less than this share of the height is below what straightening undoes: the grid follows it."""
 
 
 @dataclass(frozen=True)
@@ -75,32 +75,39 @@ def build_stack(
     placed = positions_mm[order]
     count = len(placed)
     row, column = np.asarray(orientation[:3]), np.asarray(orientation[3:])
-    step = normal * (thickness_mm or 1.0)
+    step, first = normal * (thickness_mm or 1.0), placed[0]
     issues: list[SeriesIssue] = []
     regular, tilt = True, 0.0
     if count > 1:
-        step, tilt = _step(placed, normal, issues)
-        regular = _check_places(placed, step, normal, issues)
+        step, tilt = _step(placed, normal, issues, min(spacing_rows_columns_mm))
+        regular = _check_places(placed, normal, issues)
+        # Along the normal the end slices stay in their place; within the planes the mean does.
+        off = (placed - first - np.arange(count)[:, None] * step).mean(axis=0)
+        first = first + off - (off @ normal) * normal if tilt == 0.0 else first
     matrix = np.eye(4)
     matrix[:3, 0] = row / np.linalg.norm(row) * spacing_rows_columns_mm[1]
     matrix[:3, 1] = column / np.linalg.norm(column) * spacing_rows_columns_mm[0]
     matrix[:3, 2] = step
-    matrix[:3, 3] = placed[0]
+    matrix[:3, 3] = first
     geometry = VolumeGeometry((count, *shape_rows_columns), matrix, frame_of_reference_uid)
     return Stack(tuple(int(n) for n in order), geometry, regular, tuple(issues), tilt, placed)
 
 
 def _step(
-    placed: NDArray[np.float64], normal: NDArray[np.float64], issues: list[SeriesIssue]
+    placed: NDArray[np.float64], normal: NDArray[np.float64], issues: list[SeriesIssue], pixel_mm: float
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the mean step (3,) between slices and the tilt in degrees; a small drift is rounding."""
+    """Return the mean step (3,) between slices and the tilt in degrees; none where a drift is but rounding."""
     whole = placed[-1] - placed[0]
     along = float(whole @ normal)
     drift = float(np.linalg.norm(whole - along * normal))
-    if drift <= series_rules().tolerances.drift_mm:
-        return normal * (along / (len(placed) - 1)), 0.0
     tilt = float(np.degrees(np.arctan2(drift, along)))
-    if drift <= _NO_TILT * along:
+    upright = normal * (along / (len(placed) - 1))
+    tolerances = series_rules().tolerances
+    most = tolerances.drift_of_pixel * pixel_mm
+    slight = drift <= tolerances.drift_mm or tilt < tolerances.drift_deg
+    if slight and drift < most and _strays(placed, upright, normal) < most:
+        return upright, 0.0
+    if drift <= _UNTOLD_TILT * along:
         return whole / (len(placed) - 1), tilt
     issues.append(
         SeriesIssue(
@@ -112,14 +119,22 @@ def _step(
     return whole / (len(placed) - 1), tilt
 
 
+def _strays(placed: NDArray[np.float64], step: NDArray[np.float64], normal: NDArray[np.float64]) -> float:
+    """Return how far a slice lies at most beside an upright grid that is right in the mean, in mm."""
+    off = placed - np.arange(len(placed))[:, None] * step
+    off = off - off.mean(axis=0)
+    return float(np.linalg.norm(off - (off @ normal)[:, None] * normal, axis=1).max())
+
+
 def _check_places(
-    placed: NDArray[np.float64],
-    step: NDArray[np.float64],
-    normal: NDArray[np.float64],
-    issues: list[SeriesIssue],
+    placed: NDArray[np.float64], normal: NDArray[np.float64], issues: list[SeriesIssue]
 ) -> bool:
-    """Compare each slice with its place on the grid; append what is wrong; return whether it is regular."""
+    """Compare each slice with its place on a line through the ends; return whether it is regular.
+
+    What is wrong is appended. Whether the line itself is upright is another matter (``_step``).
+    """
     count = len(placed)
+    step = (placed[-1] - placed[0]) / (count - 1)
     ideal = placed[0] + np.arange(count)[:, None] * step
     off = placed - ideal
     steps = np.diff(placed @ normal)
