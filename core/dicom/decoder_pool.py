@@ -13,7 +13,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -23,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import core
+from core.config.child_process import child_environment, creation_flags
 from core.dicom.codec import CodedFrame, undecodable, wrong_size
 from core.dicom.faults import malformed
 from core.dicom.frame_pipe import read_head, read_into, write_message
@@ -73,8 +72,8 @@ class DecoderChild:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 bufsize=0,
-                env=_environment(),
-                creationflags=_creation_flags(),
+                env=child_environment(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1"),
+                creationflags=creation_flags(),
             )
         except OSError as error:
             raise EnvironmentFault(
@@ -217,22 +216,6 @@ class DecoderPool:
 
 decoders = DecoderPool()
 atexit.register(decoders.close)
-
-
-def _creation_flags() -> int:
-    if sys.platform != "win32":
-        return 0
-    return subprocess.CREATE_NO_WINDOW
-
-
-def _environment() -> dict[str, str]:
-    """Return our environment, with the sources' folder, and one thread for the libraries of linear algebra."""
-    environment = dict(os.environ, OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
-    if not getattr(sys, "frozen", False):
-        root = str(Path(core.__file__ or "").resolve().parent.parent)
-        known = environment.get("PYTHONPATH", "")
-        environment["PYTHONPATH"] = os.pathsep.join([root, known]) if known else root
-    return environment
 
 
 def _refusal(told: dict[str, str]) -> AppError:

@@ -9,21 +9,16 @@ codec can hold up, ends it when a frame takes longer than ``FRAME_LIMIT_S`` or n
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import json
-import os
-import signal
 import sys
 from typing import IO
 
+from core.config.child_process import limit_memory, serve_parent
 from core.dicom.codec import CodedFrame, decode_frame
 from core.dicom.faults import translated
 from core.dicom.frame_pipe import read_exactly, read_head, write_message
 from core.domain.errors import AppError, InputError
-
-if sys.platform != "win32":
-    import resource
 
 FRAME_LIMIT_S = 30.0
 IDLE_S = 120.0
@@ -60,30 +55,10 @@ def _answer(coded: CodedFrame, data: bytes) -> tuple[dict[str, object], memoryvi
         return {"error": told}, memoryview(b"")
 
 
-def limit_memory(count: int) -> None:
-    """Let the address space grow to ``count`` bytes and no further (POSIX)."""
-    if sys.platform != "win32":
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        soft = count if hard == resource.RLIM_INFINITY else min(count, hard)
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
 def main() -> int:
     """Serve the parent over the standard streams."""
-    # Ctrl+C in a terminal reaches the whole group; the parent decides what becomes of us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform != "win32":
-        os.nice(NICENESS)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold a patient's pixels
-    requests, answers = os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "wb", buffering=0)
-    # Codecs may print: that must not end up between the answers.
-    quiet = os.open(os.devnull, os.O_RDWR)
-    os.dup2(quiet, 1)
-    with os.fdopen(quiet, "w", encoding="utf-8") as log, contextlib.suppress(BrokenPipeError, EOFError):
-        serve(requests, answers, log)
-    # No clean-up is needed, and a codec's own exit handlers are not ours to wait for.
-    os._exit(0)
+    serve_parent(serve, niceness=NICENESS)
+    return 0
 
 
 if __name__ == "__main__":

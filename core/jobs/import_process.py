@@ -18,11 +18,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from core.config.child_process import child_environment, creation_flags
 from core.domain.errors import EnvironmentFault
 from core.domain.progress import Cancelled, CancelToken, Progress, no_progress
 from core.domain.study import ImportReport, SeriesSummary, SkippedFile, StudySummary
 from core.jobs.import_wire import Document, frame, heard_error, heard_series, heard_study, read_document
-from core.jobs.launcher import bind_to_us, creation_flags, worker_environment
+from core.jobs.launcher import bind_to_us
 from core.jobs.windows_job import WindowsJob
 
 LOG = logging.getLogger(__name__)
@@ -265,7 +266,7 @@ class _Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env=worker_environment(),
+                env=child_environment(),
                 start_new_session=sys.platform != "win32",
                 creationflags=creation_flags(low_priority=True),
             )

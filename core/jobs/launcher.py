@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-import core
+from core.config.child_process import child_environment, creation_flags
 from core.domain.errors import AppError, EnvironmentFault
 from core.jobs.codec import encode, read_message
 from core.jobs.liveness import Timing
@@ -78,9 +78,9 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=worker_environment(),
+                env=child_environment(),
                 start_new_session=sys.platform != "win32",
-                creationflags=creation_flags(low_priority),
+                creationflags=creation_flags(low_priority=low_priority),
             )
         except OSError as error:
             raise EnvironmentFault(
@@ -202,24 +202,6 @@ def launch(timing: Timing, command: Sequence[str] | None = None, *, low_priority
     worker = WorkerProcess(timing, command, low_priority=low_priority)
     worker.send(WarmUp())
     return worker
-
-
-def worker_environment() -> dict[str, str]:
-    """Return our environment, with the folder of the sources where the worker's interpreter finds it."""
-    environment = dict(os.environ)
-    if not getattr(sys, "frozen", False):
-        root = str(Path(core.__file__ or "").resolve().parent.parent)
-        known = environment.get("PYTHONPATH", "")
-        environment["PYTHONPATH"] = os.pathsep.join([root, known]) if known else root
-    return environment
-
-
-def creation_flags(low_priority: bool) -> int:
-    """Return what ``Popen`` needs on Windows: no console window, and the priority."""
-    if sys.platform != "win32":
-        return 0
-    priority = subprocess.BELOW_NORMAL_PRIORITY_CLASS if low_priority else 0
-    return subprocess.CREATE_NO_WINDOW | priority
 
 
 def bind_to_us(popen: subprocess.Popen[bytes]) -> WindowsJob | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import core
+from core.config.child_process import child_environment, creation_flags
 from core.dicom.frame_pipe import read_exactly, read_head, write_message
 from core.domain.errors import AppError, BugError, EnvironmentFault, InputError
 
@@ -102,8 +101,8 @@ class PagePool:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 bufsize=0,
-                env=_environment(),
-                creationflags=_creation_flags(),
+                env=child_environment(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1"),
+                creationflags=creation_flags(),
             )
         except OSError as error:
             raise EnvironmentFault(
@@ -149,22 +148,6 @@ def _exchange(
     if head is None:
         raise EOFError
     return json.loads(head[0]), read_exactly(child.stdout, head[1])
-
-
-def _creation_flags() -> int:
-    if sys.platform != "win32":
-        return 0
-    return subprocess.CREATE_NO_WINDOW
-
-
-def _environment() -> dict[str, str]:
-    """Return our environment, with the sources' folder, and one thread for the libraries of linear algebra."""
-    environment = dict(os.environ, OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
-    if not getattr(sys, "frozen", False):
-        root = str(Path(core.__file__ or "").resolve().parent.parent)
-        known = environment.get("PYTHONPATH", "")
-        environment["PYTHONPATH"] = os.pathsep.join([root, known]) if known else root
-    return environment
 
 
 def _refusal(told: dict[str, str]) -> AppError:

@@ -10,21 +10,17 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import json
-import os
-import signal
 import sys
 from typing import IO
 
 import pypdfium2
 from pypdfium2 import PdfiumError
 
-from core.dicom.decoder_process import NICENESS, limit_memory
+from core.config.child_process import limit_memory, serve_parent
+from core.dicom.decoder_process import NICENESS
 from core.dicom.faults import translated
 from core.dicom.frame_pipe import read_exactly, read_head, write_message
 from core.domain.errors import AppError, InputError
-
-if sys.platform != "win32":
-    import resource
 
 PAGE_LIMIT_S = 10.0
 IDLE_S = 60.0
@@ -91,17 +87,8 @@ def _drawn(page: int, width: int, data: bytes) -> tuple[dict[str, object], bytes
 
 def main() -> int:
     """Serve the parent over the standard streams."""
-    # Ctrl+C in a terminal reaches the whole group; the parent decides what becomes of us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform != "win32":
-        os.nice(NICENESS)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold a patient's report
-    requests, answers = os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "wb", buffering=0)
-    quiet = os.open(os.devnull, os.O_RDWR)
-    os.dup2(quiet, 1)
-    with os.fdopen(quiet, "w", encoding="utf-8") as log, contextlib.suppress(BrokenPipeError, EOFError):
-        serve(requests, answers, log)
-    os._exit(0)
+    serve_parent(serve, niceness=NICENESS)
+    return 0
 
 
 if __name__ == "__main__":
