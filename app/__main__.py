@@ -17,6 +17,7 @@ from app.bridge.single_instance import Request, SingleInstance
 from core.config.paths import Paths
 
 _WAKE_MS = 500
+_CARE_AFTER_MS = 15_000
 _SWITCH_INTERVAL_S = 0.0005
 """How long a thread may keep the interpreter's lock while the GUI thread waits for it.
 
@@ -57,7 +58,7 @@ def _parse(arguments: Sequence[str]) -> Start:
     parser.add_argument("--sample", action="store_true", help="make and open the sample study")
     parser.add_argument("files", nargs="*", type=Path, help="files or folders to import and open")
     known = parser.parse_args(arguments)
-    return Start(known.home, known.sample, tuple(known.files))
+    return Start(known.home, known.sample, tuple(known.files), _CARE_AFTER_MS)
 
 
 if __name__ == "__main__":

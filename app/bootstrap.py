@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from PySide6.QtCore import QObject
+from PySide6.QtCore import QObject, QTimer
 from PySide6.QtWidgets import QApplication
 
 from app.actions.action import ActionRegistry
@@ -106,11 +106,12 @@ class LivingEngine(ReviewEngine, Protocol):
 
 @dataclass(frozen=True)
 class Start:
-    """What the command line asks for."""
+    """What the command line asks for; ``care_after_ms`` is when the library is looked after, None for never."""
 
     home: Path | None = None
     sample: bool = False
     files: tuple[Path, ...] = ()
+    care_after_ms: int | None = None
 
 
 EngineMaker = Callable[[Start, Callable[[Event], None]], LivingEngine]
@@ -144,6 +145,9 @@ class Application(QObject):
         self._make_actions(chosen.key_scheme)
         self._make_panels(theme)
         self._make_window(theme)
+        self._care_soon = QTimer(self)
+        self._care_soon.setSingleShot(True)
+        self._care_soon.timeout.connect(self._care)
         self._wire()
         self.window.restore_layout(str(remembered.get("window_layout") or ""))
 
@@ -374,6 +378,15 @@ class Application(QObject):
         self.imports.import_paths(self._start.files)
         if self._start.sample:
             self.imports.import_sample()
+        if self._start.care_after_ms is not None:
+            self._care_soon.start(self._start.care_after_ms)
+
+    def _care(self) -> None:
+        """Look after the library while nothing else goes on, else later."""
+        if self.tasks.pending:
+            self._care_soon.start()
+        else:
+            self.housekeeping.care()
 
     def _on_engine_failed(self, error: AppError) -> None:
         self.notices.report(error)
@@ -384,6 +397,8 @@ class Application(QObject):
         if self._closed:
             return
         self._closed = True
+        self._care_soon.stop()
+        self.housekeeping.cancel_check()
         self.imports.close()
         self.playback.stop()
         self.session.cancel_loading()

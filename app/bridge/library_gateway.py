@@ -250,6 +250,18 @@ class LibraryGateway:
             "library.restored", "A backup was restored.", "Start the program again to work with it."
         )
 
+    def daily_backup(self) -> Path | None:
+        """Make the backup of the day."""
+        from core.services import backup
+
+        return backup.daily_backup(self.engine)
+
+    def full_check_due(self) -> bool:
+        """Whether a full check is due."""
+        from core.services import check_library
+
+        return check_library.full_check_due(self.engine)
+
     def check_library(self, full: bool, progress: Progress, cancel: CancelToken) -> LibraryCheck:
         """Check the library."""
         from core.services import backup

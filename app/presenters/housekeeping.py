@@ -230,6 +230,7 @@ class HousekeepingPresenter(Presenter[HousekeepingState]):
         )
 
     def _restore(self, file: Path) -> None:
+        self.cancel_check()
         self._publish(replace(self.state, busy=True))
 
         def done(_: None) -> None:
@@ -272,12 +273,63 @@ class HousekeepingPresenter(Presenter[HousekeepingState]):
             if not found.ok:
                 self._notices.say("danger", self.state.check_words, "The Library panel says what to do.")
 
+        self._tasks.io(
+            lambda: self._engine.check_library(full, progress, cancel), done, self._check_failed(end)
+        )
+
+    def _check_failed(self, end: Callable[[], None]) -> Callable[[AppError], None]:
         def failed(error: AppError) -> None:
             end()
             self._publish(replace(self.state, checking=False))
             self._notices.report(error)
 
-        self._tasks.io(lambda: self._engine.check_library(full, progress, cancel), done, failed)
+        return failed
+
+    def care(self) -> None:
+        """Make the backup of the day, then check the library, once a week fully. Says only what isn't well."""
+        if self.state.checking or self.state.busy or self.state.restored:
+            return
+        cancel = CancelToken()
+        self._cancel = cancel
+        self._publish(replace(self.state, checking=True))
+
+        def progress(phase: str, fraction: float) -> None:
+            # A quick check is over before anybody could read about it.
+            self._tasks.post(lambda: self._on_progress(cancel, phase, fraction) if full[0] else None)
+
+        full = [False]
+
+        def work() -> tuple[LibraryCheck, AppError | None]:
+            refused: AppError | None = None
+            try:
+                self._engine.daily_backup()
+            except AppError as error:
+                refused = error
+            full[0] = self._engine.full_check_due()
+            return self._engine.check_library(full[0], progress, cancel), refused
+
+        def end() -> None:
+            self._cancel = None
+            self._status.end_task("check")
+
+        def done(answer: tuple[LibraryCheck, AppError | None]) -> None:
+            found, refused = answer
+            end()
+            self._publish(replace(self.state, checking=False, check=found))
+            if refused is not None:
+                self._notices.report(refused)
+            if found.findings:
+                self._tell(found)
+
+        self._tasks.io(work, done, self._check_failed(end))
+
+    def _tell(self, found: LibraryCheck) -> None:
+        """Say the gravest finding with its remedy, and the others below it."""
+        first, *others = found.findings
+        details = tuple(f"{finding.message} {finding.remedy}" for finding in others)
+        self._notices.say(
+            "caution" if found.ok else "danger", f"Library check: {first.message}", first.remedy, details
+        )
 
     def _on_progress(self, cancel: CancelToken, phase: str, fraction: float) -> None:
         if cancel is self._cancel:

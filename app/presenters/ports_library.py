@@ -150,5 +150,11 @@ class LibraryEngine(Protocol):
     def restore_backup(self, file: Path) -> None:
         """Keep a backup ready to become the library of the next start."""
 
+    def daily_backup(self) -> Path | None:
+        """Make the backup of the day unless there is one."""
+
+    def full_check_due(self) -> bool:
+        """Whether it is a week since every file was compared with its digest."""
+
     def check_library(self, full: bool, progress: Progress, cancel: CancelToken) -> LibraryCheck:
         """Look whether index, files and audit trail belong together."""

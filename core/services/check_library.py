@@ -6,11 +6,13 @@ a study and of its files leaves them), are deleted by ``delete_orphans`` alone.
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import text
@@ -38,6 +40,8 @@ from core.services.library_files import (
 MOST_LISTED = 1000
 SAMPLE = 500
 """Seals that a quick check opens."""
+FULL_EVERY = timedelta(days=7)
+_CHECKS_LOOKED_AT = 1000
 
 _WRONG_SUMS = """
 SELECT count(*) FROM study LEFT JOIN
@@ -114,6 +118,20 @@ def check_library(
     _record(engine, check, tally)
     progress("Done", 1.0)
     return check
+
+
+def full_check_due(engine: Engine, now: datetime | None = None) -> bool:
+    """Whether a week has passed since the last full check, or without one since the first check on record.
+
+    A check that was cancelled isn't on record and doesn't count.
+    """
+    with engine.unit_of_work(writes=False) as uow:
+        checks = uow.audit.newest(AuditCode.LIBRARY_CHECK, _CHECKS_LOOKED_AT)
+    if not checks:
+        return False
+    full = (check for check in checks if json.loads(check.detail_json or "{}").get("full"))
+    since = datetime.fromisoformat(next(full, checks[-1]).ts_utc)
+    return (now or datetime.now(UTC)) - since >= FULL_EVERY
 
 
 def delete_orphans(engine: Engine) -> Deleted:

@@ -108,6 +108,7 @@ class FakeLibraryEngine:
         self.due: list[StudyLine] = []
         self.backup_rows: list[BackupInfo] = []
         self.library_check = LibraryCheck(True, studies=1, instances=24, events=12)
+        self.full_due = False
 
     def import_paths(
         self, order: ImportOrder, progress: Progress, cancel: CancelToken, on_series: OnSeries
@@ -204,6 +205,13 @@ class FakeLibraryEngine:
 
     def restore_backup(self, file: Path) -> None:
         self._note("restore_backup", file)
+
+    def daily_backup(self) -> Path | None:
+        self._note("daily_backup")
+        return None
+
+    def full_check_due(self) -> bool:
+        return self.full_due
 
     def check_library(self, full: bool, progress: Progress, cancel: CancelToken) -> LibraryCheck:
         self._note("check_library", full)

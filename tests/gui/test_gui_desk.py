@@ -238,6 +238,28 @@ def test_a_watched_folder_is_added_and_removed_in_the_settings(
     wait_until(lambda: engine.folders == (), "no folder")
 
 
+# -- care --------------------------------------------------------------------------------------------
+
+
+def test_the_library_is_looked_after_when_asked_and_idle(
+    qt_application: QApplication, engine: FakeReviewEngine, wait_until: Wait
+) -> None:
+    engine.library_check = LibraryCheck(False, (CheckFinding("x", "2 files are missing.", "Insert it."),))
+    running = Application(qt_application, Start(care_after_ms=50), lambda _start, _publish: engine)
+    try:
+        running.show()
+        wait_until(lambda: bool(running.notices.state.notices), "the notice")
+        assert running.notices.state.notices[-1].remedy == "Insert it."
+        assert ("daily_backup",) in engine.calls
+    finally:
+        running.window.close()
+        running.window.deleteLater()
+
+
+def test_the_library_is_left_alone_unless_asked(application: Application, engine: FakeReviewEngine) -> None:
+    assert not application._care_soon.isActive() and ("daily_backup",) not in engine.calls
+
+
 # -- elements ----------------------------------------------------------------------------------------
 
 

@@ -183,7 +183,10 @@ def measure_window(folder: Path, home: Path) -> None:
     from scroll import BEAT_MS, Beats
 
     from app.bootstrap import Application, Start
+    from app.bridge import collector
 
+    sys.setswitchinterval(0.0005)  # as the program itself does
+    collector.calm()
     qt = QApplication(["overread"])
     application = Application(qt, Start(home))
     beats, after, moments, began = Beats(), Beats(), {}, [0.0]
@@ -209,6 +212,7 @@ def measure_window(folder: Path, home: Path) -> None:
         look.timeout.connect(watch)
         look.start(10)
 
+    collector.set_aside()
     application.window.resize(1280, 800)
     application.show()
     QTimer.singleShot(SETTLE_MS, begin)

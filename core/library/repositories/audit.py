@@ -83,6 +83,12 @@ class AuditRepository:
         finally:
             cursor.close()
 
+    def newest(self, event_code: str, limit: int) -> list[AuditRecord]:
+        """Return the last records of one kind, the newest first."""
+        query = select(*_COLUMNS[:-2]).where(AuditRow.event_code == event_code)
+        query = query.order_by(AuditRow.seq.desc()).limit(limit)
+        return [AuditRecord(*row) for row in self._session.execute(query)]
+
     def records(
         self, since_utc: str = "", limit: int | None = None, newest_first: bool = False
     ) -> list[AuditRecord]:

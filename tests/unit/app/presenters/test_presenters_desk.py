@@ -392,6 +392,39 @@ def test_a_check_says_what_it_found(engine: FakeReviewEngine, notices: NoticesPr
     assert notices.state.notices[-1].level == "danger"
 
 
+def test_care_backs_up_checks_and_says_only_what_is_not_well(
+    engine: FakeReviewEngine, notices: NoticesPresenter
+) -> None:
+    house = House(engine, notices)
+    house.keeping.care()
+    assert [call[0] for call in engine.calls] == ["daily_backup", "check_library"]
+    assert notices.state.notices == () and not house.keeping.state.checking
+    assert engine.calls[-1] == ("check_library", False)
+    engine.full_due = True
+    engine.library_check = LibraryCheck(
+        False,
+        (
+            CheckFinding("a", "Copies are gone.", "Import them again."),
+            CheckFinding("b", "Orphans lie about.", "Delete them.", is_fault=False),
+        ),
+    )
+    house.keeping.care()
+    assert engine.calls[-1] == ("check_library", True)
+    told = notices.state.notices[-1]
+    assert (told.level, told.what) == ("danger", "Library check: Copies are gone.")
+    assert told.remedy == "Import them again." and told.details == ("Orphans lie about. Delete them.",)
+
+
+def test_a_backup_that_fails_is_told_and_the_check_still_made(
+    engine: FakeReviewEngine, notices: NoticesPresenter
+) -> None:
+    engine.errors["daily_backup"] = EnvironmentFault("backup.failed", "No space.", "Free some.")
+    house = House(engine, notices)
+    house.keeping.care()
+    assert notices.state.notices[-1].what == "No space."
+    assert ("check_library", False) in engine.calls and house.keeping.state.check is not None
+
+
 def test_a_rule_is_said_in_words() -> None:
     rule = RetentionRule("r", 90, ("reviewed",), ("teaching",), copies_only=True)
     assert rule_in_words(rule) == (

@@ -351,3 +351,15 @@ def test_the_check_finds_broken_seals_sums_and_words(tmp_path: Path) -> None:
 def test_an_unknown_study_is_an_input_error(tmp_path: Path) -> None:
     with make_engine(tmp_path) as engine, pytest.raises(InputError):
         browse.study_line(engine, "1.2.3")
+
+
+def test_a_full_check_is_due_after_a_week(tmp_path: Path) -> None:
+    later = datetime.now(UTC) + timedelta(days=7, minutes=1)
+    with make_engine(tmp_path) as engine:
+        assert not check_library.full_check_due(engine, later), "nothing was ever checked"
+        check_library.check_library(engine)
+        assert not check_library.full_check_due(engine)
+        assert check_library.full_check_due(engine, later), "a quick check is no full one"
+        check_library.check_library(engine, full=True)
+        assert not check_library.full_check_due(engine, later - timedelta(hours=1))
+        assert check_library.full_check_due(engine, later + timedelta(hours=1))
