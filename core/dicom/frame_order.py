@@ -97,7 +97,7 @@ def _dimension(
         values = [[value_of(planes[n]) for n in found] for found in at_slot]
         if all(None not in row and len(set(row)) == len(row) for row in values):
             return name, lambda plane, read=value_of: read(plane) or 0
-    return "repetition", lambda _: 0
+    return series_rules().unstated.name, lambda _: 0
 
 
 def _evenly_spaced(planes: Sequence[FramePlane], members: Sequence[int]) -> bool:

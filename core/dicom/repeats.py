@@ -131,9 +131,9 @@ def _time_series(at_slot: list[list[Header]]) -> Group:
 def _dimension(at_slot: list[list[Header]]) -> tuple[str, Callable[[Header], float]]:
     """Return the first dimension of the rules that tells the images of each position apart."""
     for rule in series_rules().dimensions:
-        if rule.read == "order" or (_applies(rule, at_slot) and _tells_apart(rule, at_slot)):
+        if _applies(rule, at_slot) and _tells_apart(rule, at_slot):
             return rule.name, lambda h, rule=rule: _counted(rule, h) or 0.0
-    return "repetition", lambda _: 0.0
+    return series_rules().unstated.name, lambda _: 0.0  # ties are broken by the instance key
 
 
 def _applies(rule: Dimension, at_slot: list[list[Header]]) -> bool:
@@ -152,8 +152,6 @@ def _tells_apart(rule: Dimension, at_slot: list[list[Header]]) -> bool:
 
 
 def _counted(rule: Dimension, header: Header) -> float | None:
-    if rule.read == "order":
-        return 0.0  # ties are broken by the instance key
     for tag in rule.elements:
         value = (
             clock_seconds(header.elements.text(tag)) if rule.read == "clock" else header.elements.number(tag)

@@ -250,6 +250,8 @@ def _collected_issues(group: Group, layout: Layout | None, siblings: int) -> tup
         issues.extend(layout.issues)
         if group.headers[0].modality == "PT":
             issues.extend(_uptake_issue(group.headers))
+    if group.time_points > 1 and group.dimension == series_rules().unstated.name:
+        issues.append(SeriesIssue("series.repeats_unstated", series_rules().unstated.message))
     if _is_localizer(group.headers):
         issues.append(SeriesIssue("series.localizer", series_rules().localizer.message))
     return tuple(issues)

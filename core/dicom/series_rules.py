@@ -85,9 +85,16 @@ class Dimension(_Strict):
     """A property that counts the repetitions of a position."""
 
     name: Name
-    read: Literal["number", "clock", "order"]
+    read: Literal["number", "clock"]
     elements: tuple[Tag, ...] = Field(min_length=1)
     needs: tuple[Tag, ...] = ()
+
+
+class Unstated(_Strict):
+    """What repetitions are called that nothing tells apart, and what is said of them."""
+
+    name: Name
+    message: str = Field(min_length=1, max_length=200)
 
 
 class Localizer(_Strict):
@@ -106,6 +113,7 @@ class SeriesRules(_Strict):
     split: tuple[Split, ...] = Field(min_length=1, max_length=32)
     separate: tuple[Separate, ...] = Field(max_length=32)
     dimensions: tuple[Dimension, ...] = Field(min_length=1, max_length=32)
+    unstated: Unstated
     localizer: Localizer
     projections: frozenset[Word]
     cines: frozenset[Word]

@@ -120,6 +120,7 @@ def test_b_values_of_one_file_are_a_dimension(tmp_path: Path) -> None:
 def test_repetitions_without_any_statement_follow_the_frames(tmp_path: Path) -> None:
     series = write(tmp_path / "e.dcm", [at(z) for _ in range(2) for z in (0.0, 4.0)])
     assert (series.summary.time_points, series.summary.dimension) == (2, "repetition")
+    assert "series.repeats_unstated" in {issue.code for issue in series.summary.issues}
     assert stacks(series) == [[0, 1], [2, 3]]
 
 

@@ -88,13 +88,13 @@ def first_values(series: ScannedSeries) -> list[int]:
     return [int(v.voxels[0, 0, 0]) for v in volumes]
 
 
-def test_time_points_without_any_statement_stay_together_in_instance_order(tmp_path: Path) -> None:
+def test_repetitions_without_any_statement_stay_together_in_instance_order(tmp_path: Path) -> None:
     write_times(tmp_path, 3)
     (series,) = scan(tmp_path)
     summary = series.summary
-    assert (summary.time_points, summary.dimension) == (3, "time point")
+    assert (summary.time_points, summary.dimension) == (3, "repetition")
     assert (summary.shape_kji, summary.instances, summary.frames) == ((6, 4, 5), 18, 18)
-    assert summary.regular and summary.issues == ()
+    assert summary.regular and list(issues(series)) == ["series.repeats_unstated"]
     assert first_values(series) == [0, 10, 20]
 
 
@@ -110,6 +110,7 @@ def test_stated_times_win_over_instance_numbers(tmp_path: Path, overrides: dict,
     write_times(tmp_path, 3, **overrides)
     (series,) = scan(tmp_path)
     assert series.summary.dimension == name
+    assert series.summary.issues == ()
     assert first_values(series) == [20, 10, 0]
 
 

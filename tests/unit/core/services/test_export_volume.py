@@ -25,7 +25,7 @@ def test_each_time_point_is_written_apart(tmp_path: Path) -> None:
                     InstanceNumber=lambda k, t=time: 6 * t + k + 1)  # fmt: skip
     with open_engine(tmp_path / "home") as engine:
         (series,) = import_paths(engine, [tmp_path / "in"]).studies[0].series
-        assert (series.time_points, series.dimension) == (2, "time point")
+        assert (series.time_points, series.dimension) == (2, "repetition")
         document = export_volume(engine, series.key, tmp_path / "t.nii.gz", time_point=1)
         assert (document["time_point"], document["time_points"]) == (1, 2)
         with pytest.raises(InputError) as caught:
