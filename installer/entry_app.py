@@ -17,6 +17,7 @@ from child_environment import restore_library_path
 COMMANDS = frozenset(
     {"import", "list", "tags", "volume", "render", "models", "run", "explain", "predict", "decide"}
     | {"export", "audit", "phantom", "demo", "doctor", "train", "watch", "--help"}
+    | {"derived", "remove", "retention", "backup", "check"}
 )
 _ATTACH_PARENT_PROCESS = 0xFFFFFFFF
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -77,7 +79,8 @@ def read_nifti_header(path: Path) -> NiftiHeader:
     InputError
         ``nifti.…`` when the file is damaged or no image of two to four dimensions.
     """
-    return _header_of(_open(path))
+    with _opened(path) as image:
+        return _header_of(image)
 
 
 def read_nifti(path: Path, frame: int = 0) -> Volume:
@@ -102,9 +105,9 @@ def read_nifti(path: Path, frame: int = 0) -> Volume:
     EnvironmentFault
         When it cannot be read.
     """
-    image = _open(path)
-    header = _header_of(image)
-    voxels = _voxels(image, header, frame)
+    with _opened(path) as image:
+        header = _header_of(image)
+        voxels = _voxels(image, header, frame)
     ct = looks_like_hounsfield(voxels)
     uid = content_uid(path)
     return Volume(
@@ -216,6 +219,31 @@ _RAISED = (
 )
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open an image for the time of the block; its voxels are read lazily, so they are taken within."""
+    image = _open(path)
+    try:
+        yield image
+    finally:
+        stream = image.file_map["image"].fileobj
+        if stream is not None:
+            stream.close()
+
+
+class _Unpacked(gzip.GzipFile):
+    """The content of a packed stream that closes the stream with itself."""
+
+    def __init__(self, packed: Any) -> None:
+        super().__init__(fileobj=packed)
+        self._packed = packed
+
+    def close(self) -> None:
+        """Close both."""
+        super().close()
+        self._packed.close()
+
+
 def _open(path: Path) -> Any:
     # loaded on first use: most sessions read no NIfTI
     import nibabel
@@ -236,13 +264,13 @@ def _open(path: Path) -> Any:
 
 
 def _of_stream(path: Path) -> Any:
-    """Open a sealed copy or a file of any name; the image closes the file when it goes."""
+    """Open a sealed copy or a file of any name; ``_opened`` closes it."""
     import nibabel
 
     stream: Any = open_plain(path)
     if stream.read(2) == b"\x1f\x8b":
         stream.seek(0)
-        stream = gzip.GzipFile(fileobj=stream)
+        stream = _Unpacked(stream)
     stream.seek(0)
     size = stream.read(4)
     stream.seek(0)

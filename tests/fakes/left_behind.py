@@ -18,10 +18,17 @@ def own_children() -> list[psutil.Process]:
     return [p for p in psutil.Process().children(recursive=True) if not _is_kept(p)]
 
 
-def _is_kept(process: psutil.Process) -> bool:
+def command_of(process: psutil.Process) -> list[str]:
+    """Return the command line of a process, empty when it has ended."""
     try:
-        command = process.cmdline()
+        return process.cmdline()
     except psutil.NoSuchProcess:
+        return []
+
+
+def _is_kept(process: psutil.Process) -> bool:
+    command = command_of(process)
+    if not command:
         return True
     kept = ("core.dicom.decoder_process", "core.dicom.derived.page_process")
     return process.name() in ("Xvfb", "openbox") or any(name in command for name in kept)

@@ -22,6 +22,7 @@ from core.jobs.import_process import ImportProcess
 from core.services import list_studies
 from core.services.engine import open_engine
 from tests.fakes.corpus import write_corpus
+from tests.fakes.left_behind import command_of, own_children
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills as POSIX does")
 LIMIT_S = 20.0
@@ -32,7 +33,7 @@ def importer(tmp_path: Path) -> Iterator[ImportProcess]:
     importer = ImportProcess(tmp_path / "home", "reader")
     yield importer
     importer.close()
-    assert not [p for p in psutil.Process().children() if "core.worker.importer" in p.cmdline()]
+    assert not [p for p in own_children() if "core.worker.importer" in command_of(p)]
 
 
 def until(condition: Callable[[], object]) -> None:

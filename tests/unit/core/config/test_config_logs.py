@@ -19,12 +19,16 @@ CANARY = "PLANTED^CANARY"
 def paths(tmp_path: Path) -> Iterator[Paths]:
     paths = Paths(tmp_path / "home")
     paths.create()
-    root = logging.getLogger()
-    level = root.level
+    # The command line hushes these in its process, which may be this one.
+    loggers = [logging.getLogger(name) for name in (None, "pydicom", "pynetdicom", "highdicom")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers[1:]:
+        logger.setLevel(logging.NOTSET)
     handler = configure_logging(paths)
     yield paths
     stop_logging(handler)
-    root.setLevel(level)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 def lines(paths: Paths) -> list[dict]:
