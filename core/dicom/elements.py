@@ -18,6 +18,8 @@ from core.dicom.source import ByteSource
 
 MAX_DEPTH = 32
 MAX_ITEMS = 200_000
+MAX_ELEMENTS = 2_000_000
+"""Elements and items kept of one file, some 250 bytes each; an enhanced object of 10,000 frames may have a million."""
 UNDEFINED = 0xFFFFFFFF
 ITEM = 0xFFFEE000
 ITEM_END = 0xFFFEE00D
@@ -193,6 +195,7 @@ class ElementReader:
         self._long = struct.Struct(order + "I").unpack_from
         self.pixels: PixelLocation | None = None
         self.end = 0
+        self._kept = 0
 
     def read(
         self,
@@ -221,7 +224,8 @@ class ElementReader:
         Raises
         ------
         InputError
-            For a length beyond the end, an invalid VR, or nesting deeper than ``MAX_DEPTH``.
+            For a length beyond the end, an invalid VR, nesting deeper than ``MAX_DEPTH``, or more than
+            ``MAX_ELEMENTS`` to be kept.
         """
         if depth > MAX_DEPTH:
             raise malformed(f"Sequences are nested deeper than {MAX_DEPTH} levels.", "dicom.nested_too_deep")
@@ -238,6 +242,8 @@ class ElementReader:
                 position = start
                 break
             keep = wanted is None or tag in wanted
+            if keep:
+                self._count()
             if length == UNDEFINED or (keep and (vr == "SQ" or (not vr and _implicit_vr(tag) == "SQ"))):
                 _check_length(tag, length, start, end)
                 items = self._items(tag, vr, start, length, keep, depth, out.encodings)
@@ -293,6 +299,11 @@ class ElementReader:
             raise malformed(f"The file ends within the header of {tag_name(tag)}.", "dicom.truncated")
         return tag, letters.decode("ascii"), self._long(self._source.window, offset + 8)[0], position + 12
 
+    def _count(self) -> None:
+        self._kept += 1
+        if self._kept > MAX_ELEMENTS:
+            raise malformed(f"The file has more than {MAX_ELEMENTS} elements.", "dicom.too_many_elements")
+
     def _items(
         self,
         tag: int,
@@ -307,6 +318,7 @@ class ElementReader:
         reader: ElementReader = self
         if vr == "UN" and self._explicit:
             reader = ElementReader(self._source, explicit=False, little_endian=True)
+            reader._kept = self._kept
         position, last = start, (start + length if length != UNDEFINED else self._source.size)
         kept: list[Elements] = []
         count = 0
@@ -334,6 +346,7 @@ class ElementReader:
                 elements = reader.read(body, stop, None if keep else (), depth + 1, encodings)
                 position = reader.end
                 if keep:
+                    reader._count()
                     kept.append(elements)
             else:
                 position = body + item_length
@@ -341,6 +354,7 @@ class ElementReader:
             if length == UNDEFINED:
                 raise malformed(f"Sequence {tag_name(tag)} has no end.", "dicom.truncated")
         self.end = position
+        self._kept = reader._kept
         return tuple(kept)
 
 

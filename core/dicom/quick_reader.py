@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core.dicom.part10 import ParsedFile, parse_file
-from core.dicom.skeleton import DATA_BEGINS, Piece, Skeleton
+from core.dicom.skeleton import DATA_BEGINS, Piece, Skeleton, Twin
 from core.domain.errors import AppError
 
 MOST_SKELETONS = 12
+MOST_TWINS = 8
+_MOST_REBUILT = 8
 BASES_KEPT = 2048
 """Headers that others may refer to; reader and receiver forget the older ones alike."""
 _LEAST_WINDOW, _MOST_WINDOW = 8192, 1 << 18
@@ -54,6 +56,17 @@ class _Base:
     values: list[bytes]
     pieces: list[Piece]
     version: int
+    rebuilt: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """A twin, and the one that the file after its last one belonged to."""
+
+    base: _Base
+    skeleton: Skeleton
+    twin: Twin
+    after: _Entry | None = None
 
 
 class QuickReader:
@@ -63,6 +76,8 @@ class QuickReader:
         self._wanted = wanted
         self._skeletons: list[Skeleton] = []
         self._bases: dict[tuple[Skeleton, object, object], _Base] = {}
+        self._twins: list[_Entry] = []
+        self._last: _Entry | None = None
         self._next = 0
         self._window = _LEAST_WINDOW
 
@@ -81,34 +96,87 @@ class QuickReader:
         finally:
             os.close(handle)
         stamp = (status.st_size, status.st_mtime_ns, status.st_ino)
+        told = self._as_twin(window, stamp)
+        if told is not None:
+            return told
         for place, skeleton in enumerate(self._skeletons):
             found = skeleton.read(window)
             if found is None:
                 continue
             if place:
                 self._skeletons.insert(0, self._skeletons.pop(place))
-            told = self._difference(skeleton, found, stamp)
+            told = self._difference(skeleton, found, stamp, window)
             if told is not None:
                 return told
             break
         return self._slowly(file, stamp)
 
     def _difference(
-        self, skeleton: Skeleton, found: tuple[list[Piece], int, int], stamp: Stamp
+        self, skeleton: Skeleton, found: tuple[list[Piece], int, int], stamp: Stamp, window: bytes
     ) -> Like | None:
         """Return what differs from the base of the same series; None when there is no usable base."""
         pieces, pixels_at, length = found
         base = self._bases.get((skeleton, *skeleton.identity(pieces)))
-        if base is None:
+        if base is None or not self._is_remembered(base):
             return None
         if base.version != skeleton.version:
             base.pieces, base.version = skeleton.grouped(base.values), skeleton.version
         changes = skeleton.differences(pieces, base.pieces)
-        if changes.pop(_META_INSTANCE, None) is not None:
-            changes.pop(_META_LENGTH, None)
-        if not skeleton.fixed.isdisjoint(changes) or not skeleton.instance(pieces).strip(b" \0"):
+        moved = tuple(changes)
+        if not skeleton.instance(pieces).strip(b" \0"):
             return None
-        return Like(base.number, changes, pixels_at, length, stamp)
+        told = _like(skeleton, base, (changes, pixels_at, length), stamp)
+        if told is not None:
+            self._twin(skeleton, base, window[:pixels_at], moved)
+        return told
+
+    def _is_remembered(self, base: _Base) -> bool:
+        """Whether the receiver still knows a base."""
+        return self._next - base.number <= BASES_KEPT
+
+    def _as_twin(self, window: bytes, stamp: Stamp) -> Like | None:
+        """Return what differs from a base whose files differ in known places; None when it isn't such a file."""
+        last = self._last
+        guess = last.after if last is not None else None
+        if guess is not None and (same := guess.twin.read(window)) is not None:
+            self._last = guess
+            return _like(guess.skeleton, guess.base, same, stamp) if self._is_remembered(guess.base) else None
+        for entry in self._twins:
+            if entry is not guess and (same := entry.twin.read(window)) is not None:
+                if last is not None:
+                    last.after = entry  # series are often mixed in a regular order
+                self._last = entry
+                return (
+                    _like(entry.skeleton, entry.base, same, stamp)
+                    if self._is_remembered(entry.base)
+                    else None
+                )
+        return None
+
+    def _keep_twin(self, skeleton: Skeleton, base: _Base, window: bytes) -> None:
+        twin = skeleton.twin(window, base.values)
+        if twin is not None:
+            entry = _Entry(base, skeleton, twin)
+            entry.after = entry
+            if self._last is not None:
+                self._last.after = entry
+            self._last = entry
+            self._twins.insert(0, entry)
+            for old in self._twins[MOST_TWINS:]:
+                old.after = None
+            del self._twins[MOST_TWINS:]
+
+    def _twin(self, skeleton: Skeleton, base: _Base, window: bytes, moved: Collection[int]) -> None:
+        """Make what reads the next files of this series faster, from one that was read."""
+        if base.rebuilt > _MOST_REBUILT:  # its files differ in ever new places
+            return
+        base.rebuilt += 1
+        former = next((entry for entry in self._twins if entry.base is base), None)
+        if former is not None:
+            self._twins.remove(former)
+            former.after = None
+        skeleton.note_moving(window if former is None else former.twin.window, window, moved)
+        self._keep_twin(skeleton, base, window)
 
     def _slowly(self, file: str, stamp: Stamp) -> Whole:
         parsed = parse_file(Path(file), self._wanted)
@@ -119,13 +187,17 @@ class QuickReader:
         if header_bytes > _MOST_WINDOW:
             return Whole(-1, parsed)
         self._window = max(self._window, -(-(header_bytes + _SPARE) // 4096) * 4096)
-        skeleton, pieces = self._skeleton_of(file, parsed, header_bytes)
+        skeleton, pieces, window = self._skeleton_of(file, parsed, header_bytes)
         if skeleton is None:
             return Whole(-1, parsed)
         number = self._next
         self._next += 1
         key = (skeleton, *skeleton.identity(pieces))
-        self._bases[key] = _Base(number, skeleton.flat(pieces), pieces, skeleton.version)
+        base = self._bases[key] = _Base(number, skeleton.flat(pieces), pieces, skeleton.version)
+        if skeleton.instance(pieces).strip(b" \0"):
+            self._keep_twin(skeleton, base, window)
+        else:
+            base.rebuilt = _MOST_REBUILT + 1  # nothing may be told as its twin
         if len(self._bases) > BASES_KEPT // 2:
             self._bases = {
                 key: base for key, base in self._bases.items() if base.number > number - BASES_KEPT // 4
@@ -134,22 +206,37 @@ class QuickReader:
 
     def _skeleton_of(
         self, file: str, parsed: ParsedFile, header_bytes: int
-    ) -> tuple[Skeleton | None, list[Piece]]:
+    ) -> tuple[Skeleton | None, list[Piece], bytes]:
         """Return the skeleton that fits a file, a new one when none does; None when it can have none."""
         with Path(file).open("rb", buffering=0) as stream:
             window = stream.read(header_bytes) or b""
         for skeleton in self._skeletons:
             found = skeleton.read(window)
             if found is not None:
-                return skeleton, found[0]
+                return skeleton, found[0], window
         if len(window) < header_bytes or window[128:DATA_BEGINS] != b"DICM":
-            return None, []
+            return None, [], b""
         try:
             skeleton = Skeleton(window, parsed.begin, parsed.syntax.explicit, self._wanted)
         except (AppError, ValueError, LookupError):
-            return None, []
+            return None, [], b""
         if not skeleton.bind(parsed.elements, (_STUDY, _SERIES, _INSTANCE)):
-            return None, []
+            return None, [], b""
         self._skeletons.insert(0, skeleton)
         del self._skeletons[MOST_SKELETONS:]
-        return skeleton, skeleton.grouped(skeleton.values)
+        return skeleton, skeleton.grouped(skeleton.values), window
+
+
+def _like(
+    skeleton: Skeleton, base: _Base, found: tuple[dict[int, bytes], int, int], stamp: Stamp
+) -> Like | None:
+    """Return a header that differs from its base only in what may differ, else None."""
+    changes, pixels_at, length = found
+    if changes.pop(_META_INSTANCE, None) is not None:
+        changes.pop(_META_LENGTH, None)
+    if not skeleton.fixed.isdisjoint(changes):
+        return None
+    instance = changes.get(_INSTANCE)
+    if instance is not None and not instance.strip(b" \0"):
+        return None
+    return Like(base.number, changes, pixels_at, length, stamp)

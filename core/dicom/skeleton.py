@@ -48,6 +48,48 @@ class Place:
     block: bytes = b""
 
 
+class Twin:
+    """Reads the headers of one series: long stretches that are equal, and a few values between them that are not.
+
+    ``window`` is the header that it was made from, up to the length of the pixels.
+    """
+
+    __slots__ = ("_steps", "_tail", "window")
+
+    def __init__(self, steps: list[tuple[Any, ...]], tail: bytes, window: bytes) -> None:
+        self._steps = steps
+        self._tail = tail
+        self.window = window
+
+    def read(self, window: bytes) -> tuple[dict[int, bytes], int, int] | None:
+        """Return the kept values that differ, offset and length of the pixels; None when other things differ too."""
+        position = 0
+        changes: dict[int, bytes] = {}
+        size = len(window)
+        try:
+            for chunk, chunk_length, length_of, width, tag, value in self._steps:
+                if not window.startswith(chunk, position):
+                    return None
+                position += chunk_length
+                (length,) = length_of(window, position)
+                start = position + width
+                position = start + length
+                if position > size:
+                    return None
+                if tag >= 0:
+                    found = window[start:position]
+                    if found != value:
+                        changes[tag] = found
+            tail = self._tail
+            if not window.startswith(tail, position):
+                return None
+            position += len(tail)
+            (length,) = _LONG_LENGTH(window, position)
+        except struct.error:
+            return None
+        return changes, position + 4, length
+
+
 class Skeleton:
     """The build of one header.
 
@@ -91,6 +133,7 @@ class Skeleton:
         self._identity_at = ((0, -1), (0, -1))
         self._instance_at = (0, -1)
         self.fixed: frozenset[int] = frozenset()
+        self._moving: set[int] = set()
         self._explicit = explicit
         self._pixel_head = b""
         self._first = -1
@@ -207,6 +250,64 @@ class Skeleton:
         """Return the pieces' value of the SOP Instance UID."""
         piece, index = self._instance_at
         return pieces[piece] if index < 0 else pieces[piece][index]  # type: ignore[return-value]
+
+    def twin(self, window: bytes, values: list[bytes]) -> Twin | None:
+        """Return what reads files of one series that differ in the same places as those before.
+
+        Parameters
+        ----------
+        window : bytes
+            A file of the series that this skeleton reads.
+        values : list of bytes
+            The kept values of the series' base, by slot.
+        """
+        spans = self._spans(window)
+        if not spans:
+            return None
+        steps: list[tuple[Any, ...]] = []
+        chunk_at = 0
+        for number in sorted(self._moving):
+            place, (start, end) = self._places[number], spans[number]
+            width = len(place.head) - place.length_at
+            length_of = _SHORT_LENGTH if width == 2 else _LONG_LENGTH
+            chunk = window[chunk_at : start - width]
+            tag, value = (place.tag, values[place.slot]) if place.slot >= 0 else (-1, b"")
+            steps.append((chunk, len(chunk), length_of, width, tag, value))
+            chunk_at = end
+        tail = window[chunk_at : spans[-1][1]] + self._pixel_head
+        return Twin(steps, tail, window[: spans[-1][1] + len(self._pixel_head)])
+
+    def note_moving(self, window: bytes, other: bytes, changes: Collection[int]) -> None:
+        """Note where two files of one series differ, and which kept values differ from their base's."""
+        first, second = self._spans(window), self._spans(other)
+        if not first or not second:
+            return
+        moving = {
+            number
+            for number, ((a, b), (c, d)) in enumerate(zip(first, second, strict=True))
+            if window[a:b] != other[c:d] or self._places[number].tag in changes
+        }
+        if not self._explicit:
+            moving.discard(self._first)  # its length tells that VR is implicit
+        if len(self._moving | moving) <= MOST_VARYING:
+            self._moving |= {number for number in moving if not self._places[number].block}
+
+    def _spans(self, window: bytes) -> list[tuple[int, int]]:
+        """Return where the values of all places begin and end in a window that fits, empty if that is unclear."""
+        spans: list[tuple[int, int]] = []
+        position = DATA_BEGINS
+        for place in self._places:
+            if place.block:
+                end = position + len(place.block)
+                if not window.startswith(place.block, position):
+                    return []
+                spans.append((position, end))
+            else:
+                start = position + len(place.head)
+                end = start + int.from_bytes(window[position + place.length_at : start], "little")
+                spans.append((start, end))
+            position = end
+        return spans
 
     def _pixels(
         self, window: bytes, position: int, pieces: list[Piece]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import random
 import struct
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from core.dicom import parallel_scan
+from core.dicom import header_assembly, parallel_scan, quick_reader
 from core.dicom.files import Mark
 from core.dicom.header import HEADER_TAGS, Header
 from core.dicom.parallel_scan import read_headers
@@ -104,6 +105,31 @@ def test_whatever_differs_within_a_series_is_seen(
 ) -> None:
     files = write_stack(tmp_path, VOXELS, syntax=syntax, **{keyword: value})
     assert_equal_to_slow_reading(files)
+
+
+def test_series_mixed_in_any_order_are_read_alike(tmp_path: Path) -> None:
+    parts = [write_stack(tmp_path / str(n), VOXELS, SeriesInstanceUID=f"1.2.9.{n}") for n in range(11)]
+    mixed = [file for part in parts for file in part]
+    random.Random(7).shuffle(mixed)
+    assert_equal_to_slow_reading(mixed)
+    assert_equal_to_slow_reading([file for row in zip(*parts, strict=True) for file in row])
+
+
+def test_a_base_that_the_receiver_forgot_is_not_referred_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quick_reader, "BASES_KEPT", 5)
+    monkeypatch.setattr(header_assembly, "BASES_KEPT", 5)
+
+    first = write_stack(tmp_path / "a", VOXELS, SeriesInstanceUID="1.2.9.1")
+    # Each of these becomes a new base of the same series.
+    second = write_stack(
+        tmp_path / "b",
+        VOXELS,
+        SeriesInstanceUID="1.2.9.2",
+        SpecificCharacterSet=lambda k: f"ISO_IR {100 + k % 2}",
+    )
+    assert_equal_to_slow_reading([*first[:6], *second, *first[6:]])
 
 
 def test_a_private_element_more_or_a_cut_file_is_no_obstacle(tmp_path: Path) -> None:

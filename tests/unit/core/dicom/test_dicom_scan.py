@@ -6,17 +6,21 @@ import io
 import os
 import struct
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.fileset import FileSet
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from core.dicom import archive
+from core.dicom import archive, elements
 from core.dicom.assemble import assemble_volume
+from core.dicom.part10 import parse_file
 from core.dicom.scan import scan_paths
+from core.domain.errors import InputError
 from core.domain.progress import Cancelled, CancelToken
 from core.domain.study import ScanResult, SeriesKind
 from tests.fakes.dicom_files import PATIENT_NAME, empty_dataset, save, write_stack
@@ -123,6 +127,54 @@ def test_deep_nesting_is_refused(tmp_path: Path) -> None:
         assert bool(result.series) is accepted
         if not accepted:
             assert codes(result) == ["dicom.nested_too_deep"]
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_more_elements_than_a_file_may_have_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unknown: bool
+) -> None:
+    (path,) = write_stack(tmp_path, VOXELS[:1])
+    data = dcmread(path)
+    # Two sequences: what is counted is the file's sum, also where a sequence of unknown VR has a reader of its own.
+    for tag in (0x00081140, 0x00082112):
+        items = []
+        for number in range(200):
+            item = Dataset()
+            item.ReferencedSOPInstanceUID = f"1.2.{number}"
+            items.append(item)
+        data.add_new(tag, "SQ", items)
+    data.save_as(path)
+    if unknown:
+        whole = bytearray(path.read_bytes())
+        for head in (b"\x08\x00\x40\x11", b"\x08\x00\x12\x21"):
+            at = whole.index(head + b"SQ")
+            length = struct.unpack_from("<I", whole, at + 8)[0]
+            body = bytes(whole[at + 12 : at + 12 + length])
+            implicit = b"".join(
+                b"\xfe\xff\x00\xe0" + struct.pack("<I", len(value) + 8) + value_head + value
+                for value_head, value in _explicit_items(body)
+            )
+            whole[at : at + 12 + length] = (
+                head + b"UN\0\0\xff\xff\xff\xff" + implicit + b"\xfe\xff\xdd\xe0\0\0\0\0"
+            )
+        path.write_bytes(whole)
+    assert len(parse_file(path, None).elements.items(0x00081140)) == 200
+    monkeypatch.setattr(elements, "MAX_ELEMENTS", 700)
+    with pytest.raises(InputError) as caught:
+        parse_file(path, None)
+    assert caught.value.code == "dicom.too_many_elements"
+    monkeypatch.setattr(elements, "MAX_ELEMENTS", 1000)
+    parse_file(path, None)
+
+
+def _explicit_items(body: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the header with implicit VR, and the value, of each item's only element."""
+    at = 0
+    while at < len(body):
+        length = struct.unpack_from("<I", body, at + 4)[0]
+        value = body[at + 16 : at + 8 + length]
+        yield body[at + 8 : at + 12] + struct.pack("<I", len(value)), value
+        at += 8 + length
 
 
 def test_lengths_beyond_the_end_and_garbage_are_refused(tmp_path: Path) -> None:
