@@ -42,7 +42,7 @@ _OBJECTS = {
 }
 _PROJECTIONS = frozenset({"CR", "DX", "MG", "RF", "PX", "IO", "RG"})
 _DERIVED = frozenset({"SEG", "SR", "PR", "KO", "DOC", "RTSTRUCT", "RTPLAN", "RTDOSE", "REG", "FID"})
-_LOCALIZERS = ("localizer", "localiser", "scout", "topogram", "surview", "scanogram")
+_LOCALIZER = "series.localizer"
 
 
 @dataclass(frozen=True)
@@ -258,8 +258,7 @@ def series_icon(series: SeriesSummary) -> tuple[str, str]:
         return _OBJECTS[series.object_kind]
     if series.kind is SeriesKind.OTHER:
         return _OBJECTS[ObjectKind.UNKNOWN]
-    description = series.description.casefold()
-    if any(word in description for word in _LOCALIZERS):
+    if any(issue.code == _LOCALIZER for issue in series.issues):
         return "localizer", "Localizer"
     if series.time_points > 1:
         return "volume-4d", "4-D series"
