@@ -116,6 +116,8 @@ class HeaderScan:
         Those of them that aren't DICOM: name to show and path.
     damaged : list of DamagedFile
         Those of them that are DICOM and broken.
+    looked_at : set of str
+        Names to show of all files so far.
     """
 
     def __init__(
@@ -134,7 +136,7 @@ class HeaderScan:
         self._password = password
         self._children = children
         self._refuse_foreign = refuse_foreign
-        self._seen: set[str] = set()
+        self.looked_at: set[str] = set()
         self._shared: dict[tuple[str, bytes], RawElement] = {}
         self._count = 0
         self._incomplete: Counter[str] = Counter()
@@ -200,9 +202,9 @@ class HeaderScan:
             self._cancel.raise_if_cancelled()
 
     def _is_new(self, file: str) -> bool:
-        before = len(self._seen)
-        self._seen.add(file)
-        return len(self._seen) > before
+        before = len(self.looked_at)
+        self.looked_at.add(file)
+        return len(self.looked_at) > before
 
     def _taken(self, file: Path, shown: str, outcome: Outcome) -> Iterator[Header]:
         """Yield the header, or those of the files that a DICOMDIR or an archive stands for."""
@@ -270,7 +272,9 @@ class HeaderScan:
                 self._check_cancel()
                 assert not isinstance(entry, Mark)
                 assert outcome is not None
-                yield from self._taken(Path(entry[0]), shown_as.pop(entry[0]), outcome)
+                shown = shown_as.pop(entry[0])
+                self.looked_at.add(shown)
+                yield from self._taken(Path(entry[0]), shown, outcome)
 
     def _share(self, header: Header) -> None:
         """Let equal elements of many files be one object: large scans then need half the memory."""

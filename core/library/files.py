@@ -72,5 +72,6 @@ def file_sha256(path: Path) -> str:
 
 def copied_name(sop_instance_uid: str, suffix: str) -> Path:
     """Return the relative path of a copy: the first 32 digits of sha256(UID), so that no UID can leave the folder."""
-    name = hashlib.sha256(sop_instance_uid.encode("utf-8")).hexdigest()[:32]
+    # names of damaged files come here too, and those needn't be Unicode
+    name = hashlib.sha256(sop_instance_uid.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return Path(name[:2]) / f"{name}{suffix}"

@@ -34,6 +34,7 @@ from core.services.import_batches import batches, grouped
 from core.services.import_contents import note_digests
 from core.services.import_piles import Pile, SeriesPiles, replace_headers
 from core.services.import_writer import ImportWriter, OnSeries, Rival, Tally
+from core.services.picture_studies import at_home
 from core.services.removable import medium_of
 
 Mode = Literal["link", "copy"]
@@ -232,13 +233,14 @@ class _Run:
         # A file that another reader looked at is spoken of by that reader alone.
         self._scan.skipped[:] = [s for s in self._scan.skipped if s.file not in unread]
         self._scan.skipped.extend(other.skipped)
-        self._take(other.series)
+        self._take(at_home(self._engine, other.series))
 
     def finish(self) -> None:
-        """Bring all skipped files into the tally."""
+        """Bring all skipped files into the tally, and take sound ones off the quarantine."""
         self._note_damaged()
         self._tally.skipped[:0] = self._scan.skipped
         self._tally.skipped.extend(self._repeated.values())
+        self._writer.release(self._scan.looked_at, {one.file for one in self._tally.skipped})
 
     def _note_damaged(self) -> None:
         fresh = self._scan.damaged[self._damaged_noted :]

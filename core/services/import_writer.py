@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from core.library.unit_of_work import UnitOfWork
 from core.services.engine import Engine
 from core.services.import_batches import Group, Plan, present, stamp_of, study_of, verdicts_on, with_digests
 from core.services.import_files import Known, copy_file, take_copies
+from core.services.picture_studies import PICTURES, in_study
 from core.services.scan_sources import scan_sources
 
 OnSeries = Callable[[SeriesSummary], None]
@@ -123,6 +124,35 @@ class ImportWriter:
             for one, copy in notes:
                 uow.quarantine.put(copy or one.file, one.code, one.message, _now(), kept=copy is not None)
 
+    def release(self, looked_at: Collection[str], skipped: Collection[str]) -> None:
+        """Take files off the quarantine that this import read without a fault; kept copies of them are deleted.
+
+        Parameters
+        ----------
+        looked_at, skipped : collection of str
+            Names to show of all files of this import, and of those that gave nothing.
+        """
+        with self._engine.unit_of_work(writes=False) as uow:
+            records = uow.quarantine.list()
+        if not records:
+            return
+        files = {str(record.file): record for record in records}
+        names = [name for name in looked_at if name not in skipped]
+        if any(record.kept for record in records):  # a kept copy is named after the file that it was made of
+            names += [str(self._damaged_copy(name)) for name in names]
+        released = [files[name] for name in names if name in files]
+        if not released:
+            return
+        with self._engine.unit_of_work() as uow:
+            for record in released:
+                uow.quarantine.remove(record.file_id)
+        for record in released:
+            if record.kept:
+                record.file.unlink(missing_ok=True)
+
+    def _damaged_copy(self, shown: str) -> Path:
+        return self._engine.paths.instances / copied_name(f"quarantine/{shown}", ".bad")
+
     def _kept_rival(self, rival: Rival) -> tuple[Path, str]:
         digest = file_sha256(rival.file)
         if not self._copies and not rival.file.is_relative_to(self._work_dir):
@@ -136,7 +166,7 @@ class ImportWriter:
         """Return the copy of a damaged file; None when it stays where it is or can't be read to its end."""
         if not self._keeps_damaged and not one.file.is_relative_to(self._work_dir):
             return None
-        target = self._engine.paths.instances / copied_name(f"quarantine/{one.shown}", ".bad")
+        target = self._damaged_copy(one.shown)
         try:
             seal_file(one.file, target)  # whatever the setting: nobody shall open it by accident
         except (OSError, EnvironmentFault, SafetyError):
@@ -202,7 +232,7 @@ class ImportWriter:
             files = {uid: file.instance.file for uid, file in stored.items()}
             parts = tuple(_as_stored(with_digests(part, digests), files) for part in parts)
         elif stored or len(fresh) < len(group.instances):
-            parts = self._completed(group.series_uid, stored, [*fresh, *moved])
+            parts = self._completed(group, stored, [*fresh, *moved])
         only_below = None if self._copies else self._work_dir
         parts = tuple(
             take_copies(
@@ -217,7 +247,7 @@ class ImportWriter:
         return Plan(group.series_uid, parts, bool(stored), new) if parts else None
 
     def _completed(
-        self, series_uid: str, stored: dict[str, StoredFile], new: Sequence[InstanceRef]
+        self, group: Group, stored: dict[str, StoredFile], new: Sequence[InstanceRef]
     ) -> tuple[ScannedSeries, ...]:
         """Scan again what the library has of a series together with what is new or moved of it."""
         replaced = {ref.sop_instance_uid for ref in new}
@@ -225,9 +255,16 @@ class ImportWriter:
         files = [ref.file for ref in (*kept, *new) if ref.file.exists()]
         # In this process: the key of sealed copies doesn't leave it.
         found = scan_sources(files, self._work_dir, children=0)
-        parts = tuple(s for s in found.series if s.summary.series_uid == series_uid)
+        parts = tuple(
+            s
+            for s in found.series
+            # Of a stack of pictures of which some are in the library already, the others are series of their own.
+            if s.summary.series_uid == group.series_uid or (not stored and s.source_format == PICTURES)
+        )
         if not parts:
             return parts
+        # Pictures state no study; scanned without the others of their folder they would seem to be one of their own.
+        parts = tuple(in_study(s, group.study_uid) if s.source_format == PICTURES else s for s in parts)
         seen = {ref.sop_instance_uid for part in parts for ref in part.instances}
         digests = {ref.sop_instance_uid: ref.sha256 for ref in kept}
         parts = tuple(with_digests(part, digests) for part in parts)

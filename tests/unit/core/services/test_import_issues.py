@@ -17,7 +17,7 @@ from core.domain.errors import EnvironmentFault, InputError
 from core.domain.progress import Cancelled, CancelToken
 from core.domain.study import SeriesSummary
 from core.library.files import file_sha256
-from core.services import import_issues, import_piles, import_study, list_studies, verify_audit
+from core.services import check_library, import_issues, import_piles, import_study, list_studies, verify_audit
 from core.services.engine import Engine
 from core.services.import_study import import_paths
 from core.services.load_volume import load_volume
@@ -181,6 +181,80 @@ def test_of_media_that_go_away_damaged_files_are_kept_encrypted(engine: Engine, 
     assert all(q.kept and is_sealed(q.file) for q in held)
     assert import_issues.forget_quarantine(engine, [q.file_id for q in held]) == 3
     assert not any(q.file.exists() for q in held)
+
+
+@pytest.mark.parametrize("mode", ["link", "copy"])
+def test_a_damaged_file_that_is_imported_whole_later_leaves_the_list(
+    engine: Engine, tmp_path: Path, mode: str
+) -> None:
+    files = write_stack(tmp_path / "in", VOXELS)
+    sound = [file.read_bytes() for file in files]
+    damage(files)
+    import_paths(engine, [tmp_path / "in"], mode=mode)
+    assert len(import_issues.list_quarantine(engine)) == 3
+    files[0].write_bytes(sound[0])
+    import_paths(engine, [files[3]], mode=mode)  # says nothing of the damaged ones
+    assert len(import_issues.list_quarantine(engine)) == 3
+    report = import_paths(engine, [tmp_path / "in"], mode=mode)
+    assert report.counts["instances"] == 1
+    held = import_issues.list_quarantine(engine)
+    assert sorted(q.code for q in held) == ["dicom.foreign_preamble", "dicom.truncated"]
+    for file, content in zip(files, sound, strict=True):
+        file.write_bytes(content)
+    assert import_paths(engine, [tmp_path / "in"], mode=mode).counts["instances"] == 2
+    assert import_issues.list_quarantine(engine) == ()
+    assert not any(q.file.exists() for q in held if q.kept)
+
+
+def test_a_member_of_an_archive_that_is_imported_whole_later_leaves_the_list(
+    engine: Engine, tmp_path: Path
+) -> None:
+    files = write_stack(tmp_path / "in", VOXELS)
+    sound = [file.read_bytes() for file in files]
+    damage(files)
+    for contents in ([file.read_bytes() for file in files], sound):
+        with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
+            for file, content in zip(files, contents, strict=True):
+                archive.writestr(file.name, content)
+        import_paths(engine, [tmp_path / "study.zip"])
+        assert len(import_issues.list_quarantine(engine)) == (0 if contents is sound else 3)
+    assert not list(engine.paths.instances.rglob("*.bad"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs names that aren't Unicode")
+def test_a_damaged_file_whose_name_is_no_text_is_kept_and_let_go(engine: Engine, tmp_path: Path) -> None:
+    files = write_stack(tmp_path / "in", VOXELS)
+    odd = files[0].rename(tmp_path / "in" / "image\udcff")
+    sound = odd.read_bytes()
+    odd.write_bytes(sound[:-20])
+    import_paths(engine, [tmp_path / "in"], mode="copy")
+    assert [q.kept for q in import_issues.list_quarantine(engine)] == [True]
+    odd.write_bytes(sound)
+    assert import_paths(engine, [tmp_path / "in"], mode="copy").counts["instances"] == 1
+    assert import_issues.list_quarantine(engine) == ()
+
+
+@pytest.mark.parametrize("mode", ["link", "copy"])
+def test_what_conflicts_and_quarantine_keep_is_no_orphan(engine: Engine, tmp_path: Path, mode: str) -> None:
+    write_stack(tmp_path / "in", VOXELS)
+    import_paths(engine, [tmp_path / "in"], mode=mode)
+    others = write_stack(tmp_path / "other", VOXELS + 1)
+    damage(others)
+    with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
+        for file in others:
+            archive.write(file, file.name)
+    import_paths(engine, [tmp_path / "study.zip"])
+    kept = [c.other_file for c in import_issues.list_conflicts(engine)]
+    kept += [q.file for q in import_issues.list_quarantine(engine)]
+    assert len(kept) == 6
+    assert all(file.is_relative_to(engine.paths.instances) for file in kept)
+    assert check_library.check_library(engine).orphans == ()
+    stray = engine.paths.instances / "ab" / "stray.dcm"
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_bytes(b"x")
+    assert check_library.delete_orphans(engine).files == 1
+    assert all(file.exists() for file in kept)
+    assert not stray.exists()
 
 
 def test_a_password_opens_an_archive(engine: Engine, tmp_path: Path) -> None:
