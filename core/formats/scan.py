@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from numpy.typing import NDArray
@@ -47,7 +48,8 @@ def scan_files(
     Returns
     -------
     ScanResult
-        One series per file, or per stack of numbered pictures; what is none stands in ``skipped`` and ``unread``.
+        One series per file, or per stack of numbered pictures; the pictures of one folder are one study. What is
+        none stands in ``skipped`` and ``unread``.
 
     Raises
     ------
@@ -75,6 +77,7 @@ class _Scan:
         self._unread: dict[str, Path] = {}
         self._pictures: dict[Path, tuple[str, PictureHeader]] = {}
         self._belonging: set[Path] = set()
+        self._found: list[tuple[str, Path, ScannedSeries]] = []
 
     def take(self, shown: str, path: Path) -> None:
         """Look at one file."""
@@ -108,21 +111,28 @@ class _Scan:
             self._series[found.summary.key] = found
 
     def _take_pictures(self) -> None:
+        """Make series of the pictures, and one study of those of a folder."""
         numbered = [NumberedPicture.of(path, header) for path, (_, header) in self._pictures.items()]
         alone = dict(self._pictures)
         for stack in stacks_of([one for one in numbered if one is not None]):
             shown = alone[stack[0].path][0]
-            try:
-                self._add(shown, _stack_series(stack))
-            except OSError as error:
-                self._skipped.append(_unreadable(shown, error))
             for one in stack:
                 del alone[one.path]
+            self._make(shown, stack[0].path.parent, partial(_stack_series, stack))
         for path, (shown, header) in alone.items():
-            try:
-                self._add(shown, _picture_series(path, header))
-            except OSError as error:
-                self._skipped.append(_unreadable(shown, error))
+            self._make(shown, path.parent, partial(_picture_series, path, header))
+        in_folder: dict[Path, list[ScannedSeries]] = {}
+        for _, folder, found in self._found:
+            in_folder.setdefault(folder, []).append(found)
+        studies = {folder: _picture_study(series) for folder, series in in_folder.items()}
+        for shown, folder, found in self._found:
+            self._add(shown, _in_study(found, studies[folder]))
+
+    def _make(self, shown: str, folder: Path, make: Callable[[], ScannedSeries]) -> None:
+        try:
+            self._found.append((shown, folder, make()))
+        except OSError as error:
+            self._skipped.append(_unreadable(shown, error))
 
     def result(self) -> ScanResult:
         """Return what was found; the voxels of a detached header count as read."""
@@ -197,6 +207,26 @@ def _summary(
         issues=issues,
         axis_codes=geometry.axis_codes() if calibrated else "",
     )
+
+
+def _picture_study(series: Sequence[ScannedSeries]) -> str:
+    """Return the Study Instance UID of all pictures of a folder, from their contents; empty where one series is all.
+
+    Not from the path: sticks of different patients are mounted at the same place, and a folder's name may hold a name
+    that a digest of it would give away.
+    """
+    if len({one.summary.key for one in series}) < 2:
+        return ""
+    contents = sorted({ref.sop_instance_uid for one in series for ref in one.instances})
+    digest = hashlib.sha256("\n".join(("pictures", *contents)).encode()).digest()
+    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+
+
+def _in_study(series: ScannedSeries, study_uid: str) -> ScannedSeries:
+    if not study_uid:
+        return series
+    summary = replace(series.summary, study_uid=study_uid)
+    return replace(series, summary=summary, study_description="Pictures")
 
 
 def _picture_series(path: Path, header: PictureHeader) -> ScannedSeries:
