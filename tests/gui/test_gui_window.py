@@ -9,7 +9,7 @@ import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QWidget
 
 from app.bootstrap import Application, Start
 from app.presenters.ports import JobRow
@@ -363,3 +363,26 @@ def test_hit_targets_are_large_enough(reading: Application) -> None:
         if button.isVisible() and button.height() < 24
     ]
     assert small == []
+
+
+def test_progress_is_painted_with_everything_else(reading: Application, wait_until: Wait) -> None:
+    """Qt's own bar paints the window at once at each step: a series of 500 slices took seconds of them."""
+    painted: list[str] = []
+    bar = reading.status_bar
+    reading.status.set_task("load", "Loading", 0.1)
+    wait_until(lambda: bar._progress.isVisible(), "the bar")
+    QTest.qWait(50)
+    area = reading.reading_area
+    area.viewport_painted.connect(painted.append)
+    try:
+        for step in range(2, 9):
+            area.update()
+            for child in area.findChildren(QWidget):
+                child.update()
+            reading.status.set_task("load", "Loading", step / 10)
+        assert not painted, "nothing is painted before the event loop runs"
+        assert bar._progress.value() == 800
+        wait_until(lambda: bool(painted), "the painting")
+    finally:
+        area.viewport_painted.disconnect(painted.append)
+        reading.status.end_task("load")

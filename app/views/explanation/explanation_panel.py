@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QComboBox, QGridLayout, QProgressBar, QSlider, QWidget
+from PySide6.QtWidgets import QComboBox, QGridLayout, QSlider, QWidget
 
 from app.actions.action import ActionRegistry
 from app.presenters.explanation import ExplanationPresenter, ExplanationState
 from app.views.theme import Theme
-from app.views.widgets.controls import ElidedCombo, IconPushButton, Label, column, follow_keys
+from app.views.widgets.controls import ElidedCombo, IconPushButton, Label, ProgressBar, column, follow_keys
 from app.views.widgets.section import Section
 from core.render.annotations import METHOD_TITLES
 
@@ -38,9 +38,7 @@ class ExplanationPanel(QWidget):
         self.threshold = _slider("Values below are not drawn")
         self.threshold.valueChanged.connect(lambda value: presenter.set_style(threshold=value / 100))
         self._opacity_text, self._threshold_text = Label("", "dim"), Label("", "dim")
-        self._progress = QProgressBar()
-        self._progress.setRange(0, 1000)
-        self._progress.setTextVisible(False)
+        self._progress = ProgressBar()
         self._phase = Label("", "faint")
         self._resolution = Label("", "faint", wrap=True)
         self._sanity = Label("", "faint", wrap=True)
@@ -130,7 +128,7 @@ class ExplanationPanel(QWidget):
         self._progress.setVisible(state.job is not None)
         self._phase.setVisible(state.job is not None)
         if state.job is not None:
-            self._progress.setValue(round(state.job.fraction * 1000))
+            self._progress.set_fraction(state.job.fraction)
             self._phase.setText(state.job.phase or "starting")
 
 

@@ -8,7 +8,6 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QFrame,
-    QProgressBar,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -20,7 +19,16 @@ from app.actions.action import ActionRegistry
 from app.presenters.models import ModelRow, ModelsPresenter, ModelsState
 from app.presenters.ports import seconds_in_words
 from app.views.theme import Theme
-from app.views.widgets.controls import ElidedLabel, IconButton, Label, clear_layout, column, panel, row
+from app.views.widgets.controls import (
+    ElidedLabel,
+    IconButton,
+    Label,
+    ProgressBar,
+    clear_layout,
+    column,
+    panel,
+    row,
+)
 from app.views.widgets.section import Section
 
 _HIGHEST, _LOWEST = 248, 88
@@ -50,9 +58,7 @@ class ModelCard(QFrame):
         self.run_button.clicked.connect(run)
         self._stop = IconButton(theme, "close", "Cancel (Ctrl+.)")
         self._stop.clicked.connect(lambda: cancel(self._job_id))
-        self._progress = QProgressBar()
-        self._progress.setRange(0, 1000)
-        self._progress.setTextVisible(False)
+        self._progress = ProgressBar()
         heading = row(badge, title, gap=8)
         heading.setStretch(1, 1)
         words = column(heading, self._detail, gap=4)
@@ -74,7 +80,7 @@ class ModelCard(QFrame):
         left = seconds_in_words(job.eta_seconds).removeprefix("~")
         phase = job.phase or ("waiting" if job.state == "queued" else "starting")
         self._detail.setText(" · ".join(part for part in (phase, f"{left} left" if left else "") if part))
-        self._progress.setValue(round(job.fraction * 1000))
+        self._progress.set_fraction(job.fraction)
 
 
 class _ContentHeight(QScrollArea):

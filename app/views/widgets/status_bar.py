@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QSize
-from PySide6.QtWidgets import QFrame, QProgressBar
+from PySide6.QtWidgets import QFrame
 
 from app.presenters.status import DISCLAIMER, Badge, StatusState
 from app.views.theme import Theme
-from app.views.widgets.controls import BadgeButton, ElidedLabel, IconButton, Label, row
+from app.views.widgets.controls import BadgeButton, ElidedLabel, IconButton, Label, ProgressBar, row
 
 _NOT_STOPPED = ("export", "backup")
 _ROLES = {"none": "dim", "verified": "verified", "caution": "caution", "danger": "danger"}
@@ -32,9 +32,7 @@ class StatusBar(QFrame):
         self.setFixedHeight(theme.size("status_bar"))
         self._cancels = ""
         self._activity = ElidedLabel("", "dim")
-        self._progress = QProgressBar()
-        self._progress.setTextVisible(False)
-        self._progress.setRange(0, 1000)
+        self._progress = ProgressBar()
         self._progress.setFixedWidth(120)
         self._stop = IconButton(theme, "close", "Cancel (Ctrl+.)", compact=True)
         self._stop.clicked.connect(lambda: cancel(self._cancels))
@@ -74,7 +72,7 @@ class StatusBar(QFrame):
         self._cancels = state.cancels
         self._activity.setText(state.activity or "Ready")
         self._progress.setVisible(busy)
-        self._progress.setValue(round(state.fraction * 1000))
+        self._progress.set_fraction(state.fraction)
         self._stop.setVisible(busy and state.cancels not in _NOT_STOPPED)
         for button, waiting in ((self.questions, state.questions), (self.imports, state.imports)):
             button.setVisible(waiting is not None)
