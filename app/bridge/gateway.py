@@ -81,6 +81,7 @@ class EngineGateway(BrowserGateway, LibraryGateway, DerivedGateway):
 
     def warm_up(self) -> None:
         """Load the libraries of the first import and the first picture while nobody waits for them yet."""
+        self.start_import_process()
         from core.services import import_study, list_models, load_volume, results  # noqa: F401
 
         collector.set_aside()

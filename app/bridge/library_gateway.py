@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 SAMPLE_SEED = 7
 SAMPLE_KIND = "ct-thorax"
 WATCH_S = 5.0
+_MAKING = threading.Lock()
 _LEAST_LASTING = (REMOVABLE, NETWORK, UNKNOWN, FIXED)
 _REMOVED_BY_HAND = "removed by the reader"
 
@@ -82,11 +85,19 @@ class LibraryGateway:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _import_process(self) -> ImportProcess:
-        if self._importer is None:
-            from core.jobs.import_process import ImportProcess
+        from core.jobs.import_process import ImportProcess
 
-            self._importer = ImportProcess(self.engine.paths.root, self.engine.actor)
-        return self._importer
+        engine = self.engine
+        with _MAKING:
+            if self._importer is None:
+                self._importer = ImportProcess(engine.paths.root, engine.actor)
+            return self._importer
+
+    def start_import_process(self) -> None:
+        """Let the process that imports load its libraries, so that the first import begins at once."""
+        # The first import says what keeps it from starting.
+        with contextlib.suppress(EnvironmentFault):
+            self._import_process().start()
 
     def medium_of(self, paths: Sequence[Path]) -> str:
         """Return the least lasting medium of some paths."""
