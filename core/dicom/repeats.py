@@ -144,6 +144,8 @@ def _applies(rule: Dimension, at_slot: list[list[Header]]) -> bool:
 
 
 def _tells_apart(rule: Dimension, at_slot: list[list[Header]]) -> bool:
+    if rule.read == "count":
+        return any((at_slot[0][0].elements.number(tag) or 0.0) > 1 for tag in rule.elements)
     for found in at_slot:
         values = [_counted(rule, h) for h in found]
         if None in values or len(set(values)) < len(values):
@@ -152,6 +154,8 @@ def _tells_apart(rule: Dimension, at_slot: list[list[Header]]) -> bool:
 
 
 def _counted(rule: Dimension, header: Header) -> float | None:
+    if rule.read == "count":
+        return 0.0  # ties are broken by the instance key
     for tag in rule.elements:
         value = (
             clock_seconds(header.elements.text(tag)) if rule.read == "clock" else header.elements.number(tag)

@@ -82,10 +82,10 @@ class Separate(_Strict):
 
 
 class Dimension(_Strict):
-    """A property that counts the repetitions of a position."""
+    """A property that counts the repetitions of a position; a ``count`` says only that there are several."""
 
     name: Name
-    read: Literal["number", "clock"]
+    read: Literal["number", "clock", "count"]
     elements: tuple[Tag, ...] = Field(min_length=1)
     needs: tuple[Tag, ...] = ()
 

@@ -114,6 +114,17 @@ def test_stated_times_win_over_instance_numbers(tmp_path: Path, overrides: dict,
     assert first_values(series) == [20, 10, 0]
 
 
+@pytest.mark.parametrize(("stated", "name"), [(3, "time point"), (1, "repetition")])
+def test_a_stated_number_of_times_makes_repetitions_time_points(
+    tmp_path: Path, stated: int, name: str
+) -> None:
+    write_times(tmp_path, 3, NumberOfTemporalPositions=stated)
+    (series,) = scan(tmp_path)
+    assert series.summary.dimension == name
+    assert ("series.repeats_unstated" in issues(series)) is (name == "repetition")
+    assert first_values(series) == [0, 10, 20]
+
+
 def test_an_incomplete_last_time_point_is_kept_apart(tmp_path: Path) -> None:
     for path in write_times(tmp_path, 3)[-2:]:
         path.unlink()
