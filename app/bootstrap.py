@@ -320,6 +320,7 @@ class Application(QObject):
         self.session.arrived_elsewhere = self.worklist.refresh_waiting
         self.worklist.waiting_changed = self.top_bar.set_waiting
         self.session.seen = self.read_first.looked
+        self.identity.attach(_Listener(lambda _: self.reading.show_words(self._as_shown)))
         self.derived.open_series = self.session.open_series
         self.derived.go_to_time = self.playback.slide_to
         self.identity.attach(_Listener(lambda state: self.derived.set_veiled(state.hidden)))
@@ -463,6 +464,11 @@ class Application(QObject):
         self.tags.set_series(summary)
         self._show_title()
         self._refresh_audit()
+
+    def _as_shown(self, text: str) -> str:
+        """Return a text of the open series' files as the viewports may show it."""
+        summary = self.reading.summary
+        return self.worklist.text_of(summary.study_uid, text) if summary is not None and text else text
 
     def _follow_slice(self) -> None:
         """Tell the elements' viewer which file the slice on screen comes from."""

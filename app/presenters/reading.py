@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from app.presenters.reading_frame import EMPTY
+from app.presenters.reading_frame import EMPTY, LOADING
 from app.presenters.reading_objects import ReadingObjects
 from app.presenters.reading_state import (
     Notice,
@@ -46,7 +46,7 @@ class ReadingPresenter(ReadingObjects):
         self._generation, self._summary = generation, summary
         self._loaded, self._buffer, self._preset_group = None, None, None
         self._window_chosen = False
-        self._notice = Notice("Loading…", summary.description)
+        self._notice = Notice(LOADING, self._words(summary.description))
         self._intent = replace(
             self._intent,
             maximised=None,

@@ -24,6 +24,7 @@ from core.render.palette import Rgb
 from core.render.presets import Preset, PresetGroup
 from core.render.series import DisplaySeries
 
+LOADING = "Loading…"
 EMPTY = Notice("No study open", "Drop a study here or press Ctrl+O.")
 
 
@@ -44,6 +45,7 @@ class ReadingFrame:
         self._listeners: list[Callable[[], None]] = []
         self._preset_group: PresetGroup | None = None
         self._window_chosen = False
+        self._words: Callable[[str], str] = str
 
     def attach(self, view: ReadingView) -> None:
         """Connect the view and show everything."""
@@ -55,6 +57,13 @@ class ReadingFrame:
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` on the GUI thread after each change of intent or content."""
         self._listeners.append(listener)
+
+    def show_words(self, words: Callable[[str], str]) -> None:
+        """Show texts of the file as ``words`` makes them: names are masked while identity is hidden."""
+        self._words = words
+        if self._notice is not None and self._summary is not None and self._notice.title == LOADING:
+            self._notice = Notice(LOADING, words(self._summary.description))
+        self._refresh()
 
     @property
     def intent(self) -> ReadingIntent:
@@ -143,7 +152,7 @@ class ReadingFrame:
             if slot is Slot.SCENE:
                 self._show_scene(view)
             elif self._loaded is not None:
-                viewport = resolve_viewport(slot, self._loaded, self._intent)
+                viewport = resolve_viewport(slot, self._loaded, self._intent, self._words)
                 if viewport != self._shown.get(slot):
                     self._shown[slot] = viewport
                     view.show_viewport(slot, viewport)

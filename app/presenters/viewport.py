@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from app.presenters.reading_state import (
     HeatLayer,
     LabelLayer,
     Legend,
+    MarkLayer,
     Notice,
     PictureLayer,
     ReadingIntent,
@@ -91,8 +92,10 @@ class Loaded:
     dimension: str = ""
 
 
-def resolve_viewport(slot: Slot, loaded: Loaded, intent: ReadingIntent) -> ViewportState:
-    """Work out what a plane's viewport shows."""
+def resolve_viewport(
+    slot: Slot, loaded: Loaded, intent: ReadingIntent, words: Callable[[str], str] = str
+) -> ViewportState:
+    """Work out what a plane's viewport shows; ``words`` makes of texts of the file what may be shown."""
     series, plane = loaded.series, slot.plane
     if plane is None or plane not in series.grids:
         return ViewportState(slot, notice=Notice("This series can't be cut in this plane."))
@@ -115,18 +118,25 @@ def resolve_viewport(slot: Slot, loaded: Loaded, intent: ReadingIntent) -> Viewp
         else None,
         camera=intent.camera(slot),
         corners=corner_texts(
-            series.volume, grid, number, window, intent.inverted, loaded.view, loaded.dimension
+            series.volume,
+            grid,
+            number,
+            window,
+            intent.inverted,
+            loaded.view,
+            loaded.dimension,
+            words(series.volume.description),
         ),
-        badges=_badges(loaded, intent, grid, number),
+        badges=_badges(loaded, intent, grid, number, words),
         notice=missing,
         active=intent.active is slot,
         annotated=intent.texts,
         calibrated=not is_uncalibrated(series.volume),
         tool=intent.tool,
-        values=values_of(objects, grid, number),
+        values=_values_worded(values_of(objects, grid, number), words),
         overlays=overlays_of(objects, grid, number, intent),
         lines=lines_of(objects, grid, number),
-        marks=marks_of(objects, grid, number),
+        marks=tuple(_marks_worded(layer, words) for layer in marks_of(objects, grid, number)),
         gaps=_gaps(loaded, grid, number),
     )
 
@@ -169,6 +179,19 @@ def _scene_preset(loaded: Loaded, intent: ReadingIntent, segments_shown: bool) -
     if intent.scene_preset in {p.id for p in presets_of(volume)}:
         return intent.scene_preset
     return SEGMENTS_ONLY if segments_shown else default_preset(volume)
+
+
+def _values_worded(layer: HeatLayer | None, words: Callable[[str], str]) -> HeatLayer | None:
+    if layer is None:
+        return None
+    legend = replace(layer.legend, title=words(layer.legend.title))
+    return replace(layer, note=words(layer.note), legend=legend)
+
+
+def _marks_worded(layer: MarkLayer, words: Callable[[str], str]) -> MarkLayer:
+    """Return a layer whose texts may be shown; the key holds them, so that it is drawn anew when they change."""
+    marks = tuple(replace(mark, text=words(mark.text)) if mark.text else mark for mark in layer.marks)
+    return replace(layer, key=(layer.key, tuple(mark.text for mark in marks)), marks=marks)
 
 
 def _linked(intent: ReadingIntent) -> bool:
@@ -214,7 +237,9 @@ def _gaps(loaded: Loaded, grid: PlaneGrid, number: int) -> tuple[Gap, ...]:
     return tuple(Gap(round(grid.across.to_index(k)), 0, 1, grid.rows) for k in missing)
 
 
-def _badges(loaded: Loaded, intent: ReadingIntent, grid: PlaneGrid, number: int) -> tuple[Badge, ...]:
+def _badges(
+    loaded: Loaded, intent: ReadingIntent, grid: PlaneGrid, number: int, words: Callable[[str], str]
+) -> tuple[Badge, ...]:
     volume = loaded.series.volume
     found = list(badges(volume))
     if is_native(grid) and slice_kind(volume, grid.array_index(number)) == "interpolated":
@@ -227,9 +252,9 @@ def _badges(loaded: Loaded, intent: ReadingIntent, grid: PlaneGrid, number: int)
         found.append(Badge("AI result of t 1", "Models ran on the first time point; this is another one."))
     if loaded.objects:
         hidden = intent.objects_hidden or intent.held
-        names = ", ".join(shown.title for shown in loaded.objects)
-        words = "archive objects hidden" if hidden else "with archive objects"
-        found.append(Badge(words, f"Made by others, not by a model of this program: {names}.", "quiet"))
+        names = ", ".join(words(shown.title) for shown in loaded.objects)
+        title = "archive objects hidden" if hidden else "with archive objects"
+        found.append(Badge(title, f"Made by others, not by a model of this program: {names}.", "quiet"))
     arrival = loaded.arrival
     if arrival is not None and not arrival.complete:
         found.append(

@@ -28,7 +28,7 @@ from app.presenters.worklist_rows import (
 from app.presenters.worklist_words import Wording, Words, interval_in_words, modalities_in_words
 from core.domain.browse import SavedFilter, StudyFilter, StudyLine
 from core.domain.errors import AppError
-from core.domain.person_name import folded
+from core.domain.person_name import folded, isolated
 from core.domain.study import PatientIdentity, SeriesSummary
 
 UNFOLDED_UP_TO = 12
@@ -355,10 +355,21 @@ class WorklistPresenter(Presenter[WorklistState]):
 
     def series_in_words(self, summary: SeriesSummary) -> str:
         """Return whose series it is and what it is called, for the top bar."""
-        line = self.line(summary.study_uid)
-        identity = line.identity if line else PatientIdentity()
-        parts = (self.patient_name(summary.study_uid), self.wording.text(summary.description, identity))
+        described = isolated(self.text_of(summary.study_uid, summary.description))
+        parts = (self.patient_name(summary.study_uid), described)
         return " · ".join(part for part in parts if part)
+
+    def text_of(self, study_uid: str, text: str) -> str:
+        """Return a hand-written text of a study's file as it may be shown.
+
+        While identity is hidden, one of a study whose patient isn't known here is left out: it can't be masked.
+        """
+        line = self.line(study_uid)
+        if line is None:
+            return "" if self.identity.hidden else text
+        if not self.identity.hidden:
+            return text
+        return "\n".join(self.wording.text(part, line.identity) for part in text.splitlines())
 
     def keep_series(self, study_uid: str, series: tuple[SeriesSummary, ...]) -> None:
         """Take the series of a study; those of studies that nobody looks at are forgotten in time."""

@@ -134,10 +134,14 @@ def corner_texts(
     inverted: bool = False,
     view: str = "",
     dimension: str = "",
+    description: str | None = None,
 ) -> CornerTexts:
-    """Words for one viewport: plane, series and modality; slice and time; window. Top right is left to badges."""
+    """Words for one viewport: plane, series and modality; slice and time; window. Top right is left to badges.
+
+    ``description`` stands in place of the volume's own where that must not be shown.
+    """
     title = volume.modality if grid.plane is Plane.IMAGE else grid.plane.value.upper()
-    description = shortened(volume.description or volume.body_part)
+    description = shortened((volume.description if description is None else description) or volume.body_part)
     second = "  ".join(part for part in (volume.modality, description) if part)
     if grid.plane is Plane.IMAGE:
         second = description

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PySide6.QtCore import QEvent, QPoint, Qt
-from PySide6.QtGui import QContextMenuEvent
+from PySide6.QtGui import QContextMenuEvent, QKeySequence
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLineEdit, QMenu
 
@@ -472,3 +472,98 @@ def test_a_real_library_is_searched_marked_and_filtered(
     finally:
         running.window.close()
         running.window.deleteLater()
+
+
+def corners(running: Application) -> list[str]:
+    return [state.corners.top_left for state in running.reading._shown.values()]
+
+
+def test_viewports_show_no_name_while_identity_is_hidden(
+    start: Callable[[FakeReviewEngine], Application], engine: FakeReviewEngine, wait_until: Wait
+) -> None:
+    named = summary("s1", "t1", description="Thorax MUSTER Erika")
+    engine.studies = [study("t1", "P-1", named)]
+    running = start(engine)
+    wait_until(lambda: running.worklist.line("t1") is not None, "the study")
+    running.opener.open_study("t1")
+    wait_until(lambda: running.reading.volume is not None, "the volume")
+    running.reading.show_volume(replace(running.reading.volume, description=named.description))
+    assert any("MUSTER" in text for text in corners(running))
+    running.identity.set_hidden(True)
+    assert corners(running) and not any("MUSTER" in t or "Erika" in t for t in corners(running))
+    assert all("Thorax" in text for text in corners(running))
+    running.reading.begin_series(named, 99)
+    notice = running.reading._shown_layout.notice
+    assert notice is not None and "Thorax" in notice.detail and "Erika" not in notice.detail
+    running.identity.set_hidden(False)
+    notice = running.reading._shown_layout.notice
+    assert notice is not None and "Erika" in notice.detail, "shown again at once"
+    running.identity.set_hidden(True)
+    running.tags.inspect(replace(named, key="s9"))
+    assert "Erika" not in running.tags.state.elsewhere and "Thorax" in running.tags.state.elsewhere
+    assert running.worklist.text_of("unknown study", "Erika") == "", "what can't be masked isn't shown"
+    masked = running.worklist.text_of("t1", "at\nErika\nleft")
+    assert masked.startswith("at\n") and masked.endswith("\nleft") and "Erika" not in masked
+
+
+def test_reading_status_tags_and_filters_survive_a_restart(
+    qt_application: QApplication, tmp_path: Path, wait_until: Wait
+) -> None:
+    """Over the real engine: opening, keys, undo, and then the same window started again on the same library."""
+    fill_library(tmp_path / "home")
+
+    def begin() -> Application:
+        running = Application(qt_application, Start(home=tmp_path / "home"))
+        running.window.resize(1280, 800)
+        running.show()
+        running.window.activateWindow()
+        wait_until(lambda: running.worklist.state.total == 3, "the studies")
+        wait_until(lambda: at(running, "series:1.3.7") >= 0, "the series")
+        return running
+
+    def status(running: Application, uid: str) -> ReadStatus:
+        line = running.worklist.line(uid)
+        assert line is not None
+        return ReadStatus(line.status)
+
+    def end(running: Application) -> None:
+        running.window.close()
+        running.window.deleteLater()
+
+    first = begin()
+    try:
+        assert {status(first, uid) for uid in ("1.1", "1.2", "1.3")} == {ReadStatus.UNREAD}
+        first.opener.open_study("1.1")
+        wait_until(lambda: status(first, "1.1") is ReadStatus.IN_PROGRESS, "opening begins the reading")
+        tree = first.worklist_panel.tree
+        tree.setCurrentIndex(tree.model().index_of("study:1.2"))
+        tree.setFocus()
+        keys = {name: first.registry.keys_of(f"study.status.{name}") for name in ("reviewed", "in_progress")}
+        assert all(keys.values()), "each status has a key"
+        QTest.keySequence(first.window.focusWidget(), QKeySequence(keys["reviewed"][0]))
+        wait_until(lambda: status(first, "1.2") is ReadStatus.REVIEWED, "the key")
+        tree.setCurrentIndex(tree.model().index_of("study:1.3"))
+        first.marks.toggle_tag("teaching")
+        wait_until(lambda: first.worklist.state.tags == ("teaching",), "the tag")
+        QTest.keySequence(first.window.focusWidget(), QKeySequence(keys["reviewed"][0]))
+        wait_until(lambda: status(first, "1.3") is ReadStatus.REVIEWED, "the key again")
+        first.registry.trigger("study.undo")
+        wait_until(lambda: status(first, "1.3") is ReadStatus.UNREAD, "the key taken back")
+        first.worklist.narrow(statuses=("unread",), tags=("teaching",))
+        first.saved_filters.save("To teach")
+        wait_until(lambda: len(first.worklist.state.saved) == 1, "the saved filter")
+    finally:
+        end(first)
+
+    again = begin()
+    try:
+        found = [status(again, uid) for uid in ("1.1", "1.2", "1.3")]
+        assert found == [ReadStatus.IN_PROGRESS, ReadStatus.REVIEWED, ReadStatus.UNREAD]
+        row = again.worklist.state.rows[at(again, "study:1.3")]
+        assert again.worklist.words(row).chips == ("teaching",) and again.worklist.state.tags == ("teaching",)
+        (kept,) = again.worklist.state.saved
+        assert kept.name == "To teach"
+        again.saved_filters.use(kept.filter_id)
+        wait_until(lambda: again.worklist.order() == ["1.3"], "the studies of the filter")
+    finally:
+        end(again)

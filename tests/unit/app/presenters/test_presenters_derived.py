@@ -232,6 +232,9 @@ def test_a_presentation_puts_graphics_on_its_image_and_lends_its_window() -> Non
     assert desk.reading.intent.window.center == 100 and desk.reading.intent.inverted
     desk.reading.go_to_slice(7)
     assert [mark.text for layer in desk.axial.marks for mark in layer.marks] == ["here"]
+    desk.reading.show_words(lambda text: text.replace("here", "•••••"))
+    assert [mark.text for layer in desk.axial.marks for mark in layer.marks] == ["•••••"], "it may be a name"
+    desk.reading.show_words(str)
     assert "turned or mirrored" in desk.derived.state.rows[0].words
     desk.derived.hide("9.1")
     assert (desk.reading.intent.window, desk.reading.intent.inverted) == before and desk.axial.marks == ()
