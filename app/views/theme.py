@@ -16,6 +16,19 @@ from PySide6.QtSvg import QSvgRenderer
 from core.config.resources import resource_path
 
 FONT_FAMILY = "Inter"
+# Inter has no CJK glyphs. Named here, a name in Kanji looks the same whatever the platform would guess.
+_CJK_FAMILIES = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK KR",
+    "Yu Gothic",
+    "Meiryo",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Apple SD Gothic Neo",
+)
 _FONT_FILES = ("Inter-Regular.otf", "Inter-Medium.otf", "Inter-SemiBold.otf")
 _SCALES = (1, 2, 3)
 _TOKEN = re.compile(r"^#[0-9A-Fa-f]{6}$")
@@ -73,7 +86,7 @@ class Theme:
 
     def font(self, token: str = "font_base", weight: QFont.Weight = QFont.Weight.Normal) -> QFont:
         """Return the one type family at a size token, with tabular figures where Qt offers them."""
-        font = QFont(self.font_family)
+        font = QFont(list(self.font_families))
         font.setPixelSize(self.size(token))
         font.setWeight(weight)
         if hasattr(font, "setFeature"):
@@ -89,6 +102,12 @@ class Theme:
             return FONT_FAMILY
         return QFontDatabase.systemFont(QFontDatabase.SystemFont.GeneralFont).family()
 
+    @cached_property
+    def font_families(self) -> tuple[str, ...]:
+        """The one family, then those of its CJK stand-ins that this machine has."""
+        found = set(QFontDatabase.families())
+        return (self.font_family, *(family for family in _CJK_FAMILIES if family in found))
+
     def stylesheet(self) -> str:
         """Return the style sheet with all tokens filled in; raises KeyError if one is missing."""
         template = Template((self._folder / "themes" / "overread.qss").read_text("utf-8"))
@@ -96,7 +115,7 @@ class Theme:
         return template.substitute(
             self.colors,
             **{f"n_{token}": value for token, value in self.sizes.items()},
-            font_family=self.font_family,
+            font_families=", ".join(f'"{family}"' for family in self.font_families),
             closed=(pictures / f"closed-{self.name}.svg").as_posix(),
             chevron_down=(pictures / f"chevron-{self.name}.svg").as_posix(),
             check_mark=(pictures / f"check-{self.name}.svg").as_posix(),

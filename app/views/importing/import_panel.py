@@ -102,10 +102,11 @@ class ImportPanel(QWidget):
         split = QSplitter()
         split.setChildrenCollapsible(False)
         split.setHandleWidth(1)
-        for place, side in enumerate((left, right)):
+        # Reasons are sentences; they get the room.
+        for place, (side, share) in enumerate(((left, 2), (right, 3))):
             split.addWidget(side)
-            split.setStretchFactor(place, 1)
-        split.setSizes([1000, 1000])
+            split.setStretchFactor(place, share)
+        split.setSizes([800, 1200])
         return column(split, gap=0)
 
     # -- drawing -----------------------------------------------------------------------------------

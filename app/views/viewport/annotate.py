@@ -20,6 +20,7 @@ CROSSHAIR_GAP_PX = 14.0
 SCALE_BAR_SHARE = 0.22
 _LEGEND_HEIGHT_PX = 120.0
 _LEGEND_WIDTH_PX = 10.0
+_LETTER_HALF_PX = 12.0
 _BAR_HEIGHT_PX = 30.0
 
 
@@ -119,14 +120,27 @@ class Annotator:
         if state.grid is None:
             return
         letters, inner, align = state.grid.letters, self._inner(area), Qt.AlignmentFlag
-        for text, where in (
-            (letters.left, align.AlignLeft | align.AlignVCenter),
-            (letters.right, align.AlignRight | align.AlignVCenter),
-            (letters.top, align.AlignHCenter | align.AlignTop),
-            (letters.bottom, align.AlignHCenter | align.AlignBottom),
+        above = inner.adjusted(0, 0, 0, -self._crowded_height(state, inner))
+        for text, where, room in (
+            (letters.left, align.AlignLeft | align.AlignVCenter, inner),
+            (letters.right, align.AlignRight | align.AlignVCenter, inner),
+            (letters.top, align.AlignHCenter | align.AlignTop, inner),
+            (letters.bottom, align.AlignHCenter | align.AlignBottom, above),
         ):
             if text:
-                self._text(painter, text, inner, where, size="font_title", bold=True)
+                self._text(painter, text, room, where, size="font_title", bold=True)
+
+    def _crowded_height(self, state: ViewportState, inner: QRectF) -> float:
+        """Return how much of the bottom's middle the corner texts of a narrow viewport take."""
+        metrics = QFontMetricsF(self._text_font)
+        half = inner.width() / 2 - _LETTER_HALF_PX
+        corners = (state.corners.bottom_left, state.corners.bottom_right)
+        lines = 0
+        for text in corners if state.annotated else ():
+            for height, line in enumerate(reversed(text.split("\n")), start=1):
+                if metrics.horizontalAdvance(line) > half:
+                    lines = max(lines, height)
+        return lines * metrics.height()
 
     def _scale_bar(self, painter: QPainter, state: ViewportState, placement: Placement, area: QRectF) -> None:
         if state.grid is None or not state.calibrated:

@@ -24,7 +24,8 @@ from app.views.widgets.controls import Label, clear_layout, column, panel, row
 _PALETTE_WIDTH = 560
 _ROW_HEIGHT = 32
 _ROWS = 10
-_COLUMNS = 3
+_COLUMN_WIDTH = 272
+_COLUMNS_AT_MOST = 4
 _PRESET = re.compile(r"window\.[1-9]")
 
 
@@ -141,9 +142,10 @@ class CheatSheet(QFrame):
             self.close_sheet()
             return
         self._before = self.window().focusWidget()
-        if self._layout.count() == 0:
-            self._build()
+        # Written anew each time: keys may have changed, and the window may be wider.
+        clear_layout(self._layout)
         self.place()
+        self._build()
         self.show()
         self.raise_()
         self.setFocus(Qt.FocusReason.ShortcutFocusReason)
@@ -162,21 +164,22 @@ class CheatSheet(QFrame):
     def place(self) -> None:
         """Fill the window up to a margin, but no more than the text needs."""
         parent = self.window()
-        width, height = min(1040, parent.width() - 64), min(720, parent.height() - 96)
+        width, height = min(1240, parent.width() - 48), min(720, parent.height() - 80)
         self.setGeometry((parent.width() - width) // 2, (parent.height() - height) // 2, width, height)
 
     def _build(self) -> None:
         self._layout.addLayout(row(Label("Keys", "title"), 1, Label("Esc closes", "faint")))
-        columns = [column(gap=16) for _ in range(_COLUMNS)]
-        heights = [0] * _COLUMNS
+        number = max(1, min(_COLUMNS_AT_MOST, self.width() // _COLUMN_WIDTH))
+        columns = [column(gap=16) for _ in range(number)]
+        heights = [0] * number
         for group, commands in self._groups():
             shortest = heights.index(min(heights))
             columns[shortest].addLayout(_group(group, commands))
             heights[shortest] += len(commands) + 2
         for lines in columns:
             lines.addStretch(1)
-        across = row(*columns, gap=32, margins=(0, 0, 8, 0))
-        for place in range(_COLUMNS):
+        across = row(*columns, gap=24, margins=(0, 0, 8, 0))
+        for place in range(number):
             across.setStretch(place, 1)
         body = panel("plain", across)
         scroll = QScrollArea()

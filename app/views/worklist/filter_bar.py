@@ -80,6 +80,7 @@ class FilterBar(QWidget):
         self._found = ElidedLabel("", "faint")
         self.clear = QPushButton("Clear filters")
         self.clear.setProperty("role", "link")
+        self.clear.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.clear.clicked.connect(lambda: registry.trigger("filter.clear"))
         self._line = QWidget()
         self._line.setLayout(row(self._found, self.clear, gap=4, margins=(4, 0, 0, 0)))
