@@ -7,6 +7,7 @@ import os
 import random
 import struct
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def early_children(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel_scan, "ALONE_FILES", 3)
     monkeypatch.setattr(parallel_scan, "BATCH_FILES", 4)
     monkeypatch.setattr(parallel_scan, "MOST_BATCH_FILES", 4)
+    monkeypatch.setattr(parallel_scan, "processors", lambda: 4)
 
 
 def test_a_corpus_is_read_alike_alone_and_by_children(tmp_path: Path, early_children: None) -> None:
@@ -261,6 +263,38 @@ def test_a_length_beyond_the_end_is_refused_after_sound_files_too(tmp_path: Path
         whole[:at] + b"\x08\x00\x30\x10UN\0\0" + struct.pack("<I", 1 << 31) + whole[at + 12 :]
     )
     assert_equal_to_slow_reading(files)
+
+
+@pytest.mark.parametrize(("slow_from_s", "expected"), [(1e9, 1), (0.0, 3)])
+def test_children_that_no_processor_is_free_for_wait_for_a_slow_medium(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    early_children: None,
+    slow_from_s: float,
+    expected: int,
+) -> None:
+    monkeypatch.setattr(parallel_scan, "processors", lambda: 2)
+    monkeypatch.setattr(parallel_scan, "_SLOW_FILE_S", slow_from_s)
+    started = []
+    real = parallel_scan._Scanner.__init__
+
+    def begin(self: Any) -> None:
+        started.append(self)
+        real(self)
+
+    monkeypatch.setattr(parallel_scan._Scanner, "__init__", begin)
+    monkeypatch.setattr(parallel_scan, "AHEAD_BATCHES", 4)
+    monkeypatch.setattr(parallel_scan._Team, "entry_before_children", lambda _: None)
+    write_corpus(tmp_path, 60)
+    found = read_headers(((str(f), 0.0) for f in sorted(tmp_path.rglob("*")) if f.is_file()), children=3)
+    count = 0
+    for entry, _ in found:
+        count += not isinstance(entry, Mark)
+        deadline = time.monotonic() + 20
+        while count == 10 and len(started) < expected and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert (count, len(started)) == (60, expected)
+    assert not own_children()
 
 
 def test_batches_follow_the_speed_of_the_medium() -> None:
