@@ -15,7 +15,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+import pydicom
 from PIL import Image
+from pydicom.dataset import FileDataset
+from pydicom.uid import generate_uid
 from PySide6.QtCore import QBuffer, QIODevice
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
@@ -23,6 +27,7 @@ from PySide6.QtWidgets import QApplication
 from app.bootstrap import Application, Start
 from app.presenters.reading_state import Slot
 from app.presenters.worklist_rows import STUDY
+from app.views.theme import Theme
 from app.views.volume3d.scene_view import SceneView
 from core.domain.browse import RetentionRule
 from core.services.engine import open_engine
@@ -33,10 +38,11 @@ from core.services.preferences import change_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (1600, 1000)
-MOST_BYTES = 400_000
+MOST_BYTES = 290_000
 SEED = 7
 MODEL = "thorax-ct"
 SEGMENT = "Liver"
+TIME_POINTS = 6
 STUDIES = (
     ("ct-thorax", {"patient_name": "Phantom^Thorax", "patient_id": "PH-001"}),
     ("mr-brain", {"patient_name": "Phantom^Brain", "patient_id": "PH-002"}),
@@ -78,9 +84,53 @@ def prepare(home: Path, studies: Path, bundle: Path | None, theme: str) -> None:
         for kind, patient in STUDIES:
             say(f"making {kind}")
             make_phantom(kind, studies / kind, seed=SEED, **patient)
-            import_paths(engine, [studies / kind / "images"], mode="copy")
+            # The ground truth of the CT plays the segmentation that another program left in the archive.
+            import_paths(engine, [studies / kind / ("" if kind == "ct-thorax" else "images")], mode="copy")
+        say("making priors and time points")
+        import_paths(engine, [make_prior(studies / "prior"), make_times(studies / "times")], mode="copy")
         if bundle is not None:
             add_model(engine, bundle)
+
+
+def make_prior(folder: Path) -> Path:
+    """Return an older radiograph of the patient with the CT."""
+    make_phantom("cxr", folder, seed=SEED + 2, patient_name="Phantom^Thorax", patient_id="PH-001")
+    for path in (folder / "images").glob("*.dcm"):
+        data = pydicom.dcmread(path)
+        data.StudyDate = data.SeriesDate = data.AcquisitionDate = data.ContentDate = "20240312"
+        data.save_as(path)
+    return folder / "images"
+
+
+def make_times(folder: Path) -> Path:
+    """Return a brain of which every slice was taken several times while it grew brighter."""
+    make_phantom(
+        "mr-brain",
+        folder / "once",
+        seed=SEED + 3,
+        patient_name="Phantom^Times",
+        patient_id="PH-005",
+        matrix=128,
+    )
+    target = folder / "times"
+    target.mkdir()
+    for path in sorted((folder / "once" / "images").glob("*.dcm"))[::4]:
+        for time_point in range(TIME_POINTS):
+            at_time(pydicom.dcmread(path), time_point).save_as(target / f"{path.stem}-{time_point}.dcm")
+    return target
+
+
+def at_time(data: FileDataset, time_point: int) -> FileDataset:
+    """Return a slice as one of several points in time shows it."""
+    data.SOPInstanceUID = generate_uid(entropy_srcs=[data.SOPInstanceUID, str(time_point)])
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+    data.SeriesDescription = "T1 dynamic"
+    data.TemporalPositionIdentifier = time_point + 1
+    data.NumberOfTemporalPositions = TIME_POINTS
+    data.TemporalResolution = 2000
+    brighter = data.pixel_array * (0.6 + 0.4 * time_point / (TIME_POINTS - 1))
+    data.PixelData = brighter.astype(np.dtype(data.pixel_array.dtype)).tobytes()
+    return data
 
 
 def make_courier(folder: Path) -> Path:
@@ -111,6 +161,15 @@ class Photographer:
         app = self._app
         self._open()
         self._save("worklist")
+        app.worklist.search("phantom")
+        app.worklist.narrow(modalities=("CT", "MR"))
+        self._wait(lambda: 0 < app.worklist.state.found < app.worklist.state.total, "the filter")
+        self._save("filters")
+        app.worklist.clear_filters()
+        self._wait(lambda: not app.worklist.state.filtered, "the whole list")
+        self._show_archive()
+        self._show_times()
+        self._open()
         app.registry.trigger("series.tags")
         self._wait(lambda: app.tags.state.document is not None, "the elements")
         app.tags_panel.search.setText("spacing")
@@ -149,6 +208,34 @@ class Photographer:
         """Close the window."""
         self._app.window.close()
         QTest.qWait(200)
+
+    def _show_archive(self) -> None:
+        derived = self._app.derived
+        self._wait(lambda: bool(derived.state.rows), "what the archive holds of the series")
+        uid = derived.state.rows[0].uid
+        derived.show(uid)
+        self._wait(lambda: any(row.shown and not row.state for row in derived.state.rows), "the segmentation")
+        self._save("archive")
+        derived.toggle(uid)
+
+    def _show_times(self) -> None:
+        app = self._app
+        before = app.reading.volume
+        lines = [app.worklist.line(uid) for uid in app.worklist.order()]
+        app.opener.open_study(
+            next(
+                line.study_uid for line in lines if line is not None and "PH-005" in line.identity.patient_id
+            )
+        )
+        self._wait(
+            lambda: app.reading.volume is not None and app.reading.volume is not before, "the time points"
+        )
+        app.playback.slide_to(TIME_POINTS // 2)
+        self._wait(
+            lambda: app.reading.volume is not None and app.reading.volume.time_point == TIME_POINTS // 2,
+            "a time point",
+        )
+        self._save("time-points")
 
     def _open(self) -> None:
         app = self._app
@@ -232,16 +319,27 @@ def squeezed(png: bytes) -> bytes:
         # A screen with more than one device pixel per point.
         picture = picture.resize(SIZE, Image.Resampling.LANCZOS)
     encoded = b""
-    for colors in (256, 192, 128, 96, 64):
+    # The few pixels of an accent lose against all the greys of a picture: the theme's colours are given.
+    given = [int(color[at : at + 2], 16) for color in theme_colors() for at in (1, 3, 5)]
+    for colors in (200, 160, 128, 96, 64):
         buffer = io.BytesIO()
-        # Without dithering: texts stay clean, and noise doesn't compress.
-        picture.quantize(colors, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
-            buffer, "PNG", optimize=True
+        found = (
+            picture.quantize(colors, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).getpalette() or []
         )
+        palette = Image.new("P", (1, 1))
+        palette.putpalette((given + found)[:768])
+        # Without dithering: texts stay clean, and noise doesn't compress.
+        picture.quantize(palette=palette, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
         encoded = buffer.getvalue()
         if len(encoded) <= MOST_BYTES:
             break
     return encoded
+
+
+def theme_colors() -> list[str]:
+    """Return the colours that the window itself uses."""
+    tokens = Theme.load("dark").colors
+    return sorted(set(tokens.values()))
 
 
 def say(words: str) -> None:
