@@ -154,7 +154,7 @@ def _maker(data: Item) -> str:
     if creator := data.words(0x00700084).replace("^", " ").strip():
         return creator
     device = (data.words(0x00080070), data.words(0x00081090))
-    return " ".join(part for part in device if part)
+    return " ".join(dict.fromkeys(part for part in device if part))
 
 
 def _created(data: Item) -> str:
