@@ -251,7 +251,8 @@ class FrozenWindow:
         """Return the worker that the window started."""
         children = psutil.Process(self.process.pid).children(recursive=True)
         workers = (child for child in children if child.name().startswith("overread-worke"))
-        return next((child for child in workers if "decode" not in child.cmdline()[1:2]), None)
+        helpers = {"decode", "pages", "scan", "import-process"}
+        return next((child for child in workers if helpers.isdisjoint(child.cmdline()[1:2])), None)
 
     def libraries(self) -> str:
         """Return the files that are mapped into the window's process."""
