@@ -111,7 +111,9 @@ def test_no_page_of_the_library_remembers_a_removed_study(tmp_path: Path) -> Non
             insert_study(
                 engine, f"1.2.7.{number}", f"1.2.7.{number}.1", identity=PatientIdentity("Other^One", "7")
             )
-        insert_study(engine, "1.2.99.4711", "1.2.99.4711.1", identity=identity, description="Zwerchfell Zzcanary")
+        insert_study(
+            engine, "1.2.99.4711", "1.2.99.4711.1", identity=identity, description="Zwerchfell Zzcanary"
+        )
         with engine.library.sql.connect() as connection:
             sealed = connection.exec_driver_sql(
                 "SELECT sealed FROM identity_vault WHERE study_uid = '1.2.99.4711'"
