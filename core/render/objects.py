@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform
 
 from core.domain.derived import Annotation, ReportPlace, SourceImage, StructureContours
 from core.domain.geometry import VolumeGeometry
@@ -212,6 +211,9 @@ def value_map(
 def _resampled(
     values: NDArray[np.float32], source: VolumeGeometry, target: VolumeGeometry
 ) -> NDArray[np.float32]:
+    # loaded on first use: a start needs none of it, and it takes a tenth of a second
+    from scipy.ndimage import affine_transform
+
     matrix = source.ijk_from_lps @ target.lps_from_ijk
     flip = [2, 1, 0]
     out: NDArray[np.float32] = affine_transform(
