@@ -273,8 +273,12 @@ class LibraryGateway:
 
         return check_library.full_check_due(self.engine)
 
-    def check_library(self, full: bool, progress: Progress, cancel: CancelToken) -> LibraryCheck:
+    def check_library(
+        self, full: bool, progress: Progress, cancel: CancelToken, *, linked: bool = True
+    ) -> LibraryCheck:
         """Check the library."""
-        from core.services import backup
+        from core.services import check_library
 
-        return backup.check_library(self.engine, full=full, progress=progress, cancel=cancel)
+        return check_library.check_library(
+            self.engine, full=full, linked=linked, progress=progress, cancel=cancel
+        )

@@ -306,7 +306,8 @@ class HousekeepingPresenter(Presenter[HousekeepingState]):
             except AppError as error:
                 refused = error
             full[0] = self._engine.full_check_due()
-            return self._engine.check_library(full[0], progress, cancel), refused
+            # Linked files may be terabytes on a network drive: reading them all is for those who ask.
+            return self._engine.check_library(full[0], progress, cancel, linked=False), refused
 
         def end() -> None:
             self._cancel = None

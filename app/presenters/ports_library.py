@@ -156,5 +156,7 @@ class LibraryEngine(Protocol):
     def full_check_due(self) -> bool:
         """Whether it is a week since every file was compared with its digest."""
 
-    def check_library(self, full: bool, progress: Progress, cancel: CancelToken) -> LibraryCheck:
-        """Look whether index, files and audit trail belong together."""
+    def check_library(
+        self, full: bool, progress: Progress, cancel: CancelToken, *, linked: bool = True
+    ) -> LibraryCheck:
+        """Look whether index, files and audit trail belong together; ``linked`` files are read too if it is full."""

@@ -70,6 +70,7 @@ def check_library(
     engine: Engine,
     *,
     full: bool = False,
+    linked: bool = True,
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
 ) -> LibraryCheck:
@@ -80,6 +81,8 @@ def check_library(
     full : bool
         Open every seal and compare every file with its digest; a quick check opens a sample of the seals and looks
         whether the files are there and unchanged in size and time.
+    linked : bool
+        Whether a full check reads linked files too; they may be terabytes on a network drive.
 
     Raises
     ------
@@ -98,7 +101,7 @@ def check_library(
         studies = uow.studies.count()
         progress("Opening seals", 0.2)
         _check_rows(uow, tally, full)
-        _check_files(engine, uow, tally, full, progress, cancel)
+        _check_files(engine, uow, tally, full, linked, progress, cancel)
         progress("Looking for orphans", 0.95)
         tally.orphans = list(_orphans(engine, uow))
     tally.counts["orphans"] = len(tally.orphans)
@@ -168,6 +171,7 @@ def _check_files(
     uow: UnitOfWork,
     tally: _Tally,
     full: bool,
+    linked: bool,
     progress: Progress,
     cancel: CancelToken | None,
 ) -> None:
@@ -178,8 +182,8 @@ def _check_files(
         tally.instances += 1
         if tally.instances % 200 == 0:
             progress("Comparing files" if full else "Looking for files", 0.3 + 0.6 * tally.instances / total)
-        state = _state_of(stored, full)
         copied = is_ours(engine, stored.instance.file)
+        state = _state_of(stored, full and (copied or linked))
         if state == "missing":
             tally.missing.append(stored.instance.file)
         if state:

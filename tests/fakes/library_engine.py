@@ -213,7 +213,9 @@ class FakeLibraryEngine:
     def full_check_due(self) -> bool:
         return self.full_due
 
-    def check_library(self, full: bool, progress: Progress, cancel: CancelToken) -> LibraryCheck:
+    def check_library(
+        self, full: bool, progress: Progress, cancel: CancelToken, *, linked: bool = True
+    ) -> LibraryCheck:
         self._note("check_library", full)
         progress("comparing files", 0.5)
         cancel.raise_if_cancelled()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 import sys
 import time
@@ -295,6 +296,19 @@ def test_a_sound_library_passes_the_check(tmp_path: Path) -> None:
             assert check.events > 0
         events = [r.event_code for r in verify_audit.list_events(engine)]
         assert events.count("library-check") == 2
+
+
+def test_a_full_check_reads_linked_files_only_when_asked(tmp_path: Path) -> None:
+    with make_engine(tmp_path) as engine:
+        imported(engine, tmp_path / "in", mode="link")
+        file = next(path for path in sorted((tmp_path / "in").rglob("*")) if path.is_file())
+        stamp = file.stat()
+        data = file.read_bytes()
+        file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+        assert check_library.check_library(engine, full=True, linked=False).ok
+        codes = {f.code for f in check_library.check_library(engine, full=True).findings}
+        assert "check.link_changed" in codes
 
 
 def test_the_check_names_what_is_missing_changed_or_left_over(tmp_path: Path) -> None:
