@@ -398,3 +398,12 @@ class ObjectsState:
     message: str = ""
     chosen: int = -1
     veiled: bool = False
+
+    @property
+    def lines(self) -> tuple[ObjectRow, ...]:
+        """The rows as they may be seen: without labels and makers, which may name people, while identity is hidden."""
+        if not self.veiled:
+            return self.rows
+        return tuple(
+            replace(row, title=KIND_WORDS.get(row.kind, "Object"), detail=row.date) for row in self.rows
+        )

@@ -78,9 +78,9 @@ class ObjectsPanel(QWidget):
         self._showing = True
         shape = tuple(f"{row.uid}:{len(row.parts)}" for row in state.rows)
         if shape != self._uids:
-            self._build(state.rows)
+            self._build(state.lines)
             self._uids = shape
-        for place, row in enumerate(state.rows):
+        for place, row in enumerate(state.lines):
             item = self.tree.topLevelItem(place)
             if item is not None:
                 self._draw_row(item, row)
@@ -132,7 +132,7 @@ class ObjectsPanel(QWidget):
     def _current(self) -> ObjectRow | None:
         item = self.tree.currentItem()
         uid = item.data(0, _UID) if item is not None else None
-        rows = self._presenter.state.rows
+        rows = self._presenter.state.lines
         shown = [row for row in rows if row.shown or row.state] or list(rows[:1])
         return next((row for row in rows if row.uid == uid), shown[0] if shown else None)
 

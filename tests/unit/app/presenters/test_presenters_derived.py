@@ -112,6 +112,16 @@ def test_objects_are_listed_with_maker_and_date_and_not_shown_unasked() -> None:
     assert desk.axial.overlays == () and not any(c[0] == "open_derived" for c in desk.engine.calls)
 
 
+def test_labels_and_makers_are_not_told_while_identity_is_hidden() -> None:
+    desk = Desk(SEGMENTS)
+    desk.open()
+    desk.derived.set_veiled(True)
+    (line,) = desk.derived.state.lines
+    assert (line.title, line.detail) == ("Segments", "2026-01-02")
+    desk.derived.set_veiled(False)
+    assert desk.derived.state.lines == desk.derived.state.rows
+
+
 def test_segments_are_drawn_dashed_and_named_with_their_volume() -> None:
     desk = Desk(SEGMENTS)
     desk.open()
