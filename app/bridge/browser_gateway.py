@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,13 @@ if TYPE_CHECKING:
     from core.services.engine import Engine
 
 
-class BrowserGateway:
+class BrowserGateway(ABC):
     """Calls the services of the browser; ``engine`` comes from the class that inherits this one."""
 
     @property
+    @abstractmethod
     def engine(self) -> Engine:
         """The opened engine."""
-        raise NotImplementedError
 
     def study_lines(self, wanted: StudyFilter) -> Sequence[StudyLine]:
         """Return the studies that match."""

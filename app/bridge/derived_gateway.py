@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
     from core.services.engine import Engine
 
 
-class DerivedGateway:
+class DerivedGateway(ABC):
     """Each method is one service call, on a worker thread."""
 
     @property
+    @abstractmethod
     def engine(self) -> Engine:
         """The opened engine."""
-        raise NotImplementedError
 
     def load_time_point(self, series_key: str, time_point: int, cancel: CancelToken) -> Volume:
         """Read the voxels of one time point."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ _LEAST_LASTING = (REMOVABLE, NETWORK, UNKNOWN, FIXED)
 _REMOVED_BY_HAND = "removed by the reader"
 
 
-class LibraryGateway:
+class LibraryGateway(ABC):
     """Calls the services of the desk; ``engine`` comes from the class that inherits this one."""
 
     _importer: ImportProcess | None = None
@@ -49,17 +50,17 @@ class LibraryGateway:
     _failed: BaseException | None = None
 
     @property
+    @abstractmethod
     def engine(self) -> Engine:
         """The opened engine."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self) -> tuple[str, ...]:
         """Open the engine."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Close the engine."""
-        raise NotImplementedError
 
     # -- imports -----------------------------------------------------------------------------------
 
