@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from alembic.util import CommandError
 
 revision = "0001"
 down_revision = None
@@ -211,7 +212,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: there is nothing before the first schema."""
-    raise NotImplementedError("There is no schema before the first one.")
+    raise CommandError("There is no schema before the first one.")
 
 
 def _append_only_on_sqlite() -> None:

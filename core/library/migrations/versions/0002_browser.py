@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from alembic.util import CommandError
 
 revision = "0002"
 down_revision = "0001"
@@ -34,7 +35,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: the reader restores the backup that was made before the migration."""
-    raise NotImplementedError("Restore the backup made before the migration.")
+    raise CommandError("Restore the backup made before the migration.")
 
 
 def _extend_series() -> None:
