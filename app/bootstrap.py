@@ -56,7 +56,8 @@ from app.presenters.study_opening import StudyOpener
 from app.presenters.tags import TagsPresenter
 from app.presenters.time_points import TimePointStore
 from app.presenters.watching import WatchPresenter
-from app.presenters.worklist import WorklistPresenter, WorklistState
+from app.presenters.worklist import WorklistPresenter
+from app.presenters.worklist_state import WorklistState
 from app.presenters.worklist_words import mixed_patients
 from app.views.audit.audit_panel import AuditPanel
 from app.views.explanation.explanation_panel import ExplanationPanel

@@ -7,7 +7,7 @@ database thread, and an answer that a later question has overtaken is dropped.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from app.presenters.identity import IdentityPresenter, IdentityState
 from app.presenters.notices import NoticesPresenter
@@ -25,6 +25,7 @@ from app.presenters.worklist_rows import (
     sorted_lines,
     typed_name,
 )
+from app.presenters.worklist_state import PriorRow, WorklistState
 from app.presenters.worklist_words import Wording, Words, interval_in_words, modalities_in_words
 from core.domain.browse import SavedFilter, StudyFilter, StudyLine
 from core.domain.errors import AppError
@@ -35,66 +36,6 @@ UNFOLDED_UP_TO = 12
 """A library of so few studies is shown unfolded."""
 
 _NO_LINES: tuple[StudyLine, ...] = ()
-
-
-@dataclass(frozen=True)
-class PriorRow:
-    """Another study of the patient whose study is open; ``relation`` is ``"prior"`` or ``"newer"``."""
-
-    uid: str
-    date: str
-    modalities: str
-    title: str
-    relation: str
-    interval: str
-    status: str
-
-
-@dataclass(frozen=True)
-class WorklistState:
-    """What the worklist shows.
-
-    Attributes
-    ----------
-    rows : tuple of Row
-        The visible lines; their words come from ``WorklistPresenter.words``. ``version`` changes with the words.
-    found, total : int
-        Studies that match, and studies in the library.
-    modalities, tags : tuple of str
-        What the whole library offers for filtering.
-    newer : str
-        When the open study isn't the patient's newest, the date of the newest; else empty.
-    waiting : int
-        Results that wait for a verdict in all studies.
-    """
-
-    rows: tuple[Row, ...] = ()
-    version: int = 0
-    found: int = 0
-    total: int = 0
-    wanted: StudyFilter = field(default_factory=StudyFilter)
-    modalities: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    saved: tuple[SavedFilter, ...] = ()
-    columns: tuple[str, ...] = Wording().columns
-    sort: str = "imported"
-    identity_hidden: bool = False
-    current_series: str = ""
-    current_study: str = ""
-    priors: tuple[PriorRow, ...] = ()
-    newer: str = ""
-    waiting: int = 0
-    loaded: bool = False
-
-    @property
-    def query(self) -> str:
-        """The words that are searched for."""
-        return self.wanted.text
-
-    @property
-    def filtered(self) -> bool:
-        """Whether anything narrows the list."""
-        return self.wanted != StudyFilter()
 
 
 @dataclass(frozen=True, eq=False)

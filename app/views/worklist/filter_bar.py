@@ -10,7 +10,8 @@ from PySide6.QtWidgets import QMenu, QPushButton, QSizePolicy, QToolButton, QWid
 
 from app.actions.action import ActionRegistry
 from app.presenters.saved_filters import SavedFilters, filter_in_words
-from app.presenters.worklist import WorklistPresenter, WorklistState
+from app.presenters.worklist import WorklistPresenter
+from app.presenters.worklist_state import WorklistState
 from app.presenters.worklist_words import STATUS_WORDS
 from app.views.theme import Theme
 from app.views.widgets.controls import ElidedLabel, column, plain_entry, plain_tip, repolish, row

@@ -58,7 +58,7 @@ class InlineQuestion(QWidget):
     def ask(
         self,
         title: str,
-        placeholder: str,
+        hint: str,
         known: Sequence[str],
         answered: Callable[[str], None],
         text: str = "",
@@ -68,7 +68,7 @@ class InlineQuestion(QWidget):
         self._back = self.window().focusWidget()
         self._title.setText(title)
         self._words.setStringList(list(known))
-        self.answer.setPlaceholderText(placeholder)
+        self.answer.setPlaceholderText(hint)
         self.answer.setAccessibleName(title)
         self.answer.setText(text)
         self.show()

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import (
     QStyleOptionViewItem,
 )
 
-from app.presenters.worklist import PriorRow
+from app.presenters.worklist_state import PriorRow
 from app.views.theme import Theme
 from app.views.widgets.controls import plain_tip
 

@@ -15,8 +15,9 @@ from app.actions.action import ActionRegistry
 from app.presenters.saved_filters import SavedFilters, filter_in_words
 from app.presenters.study_marks import StudyMarks
 from app.presenters.study_opening import StudyOpener
-from app.presenters.worklist import WorklistPresenter, WorklistState
+from app.presenters.worklist import WorklistPresenter
 from app.presenters.worklist_rows import PATIENT, SERIES, Row
+from app.presenters.worklist_state import WorklistState
 from app.views.theme import Theme
 from app.views.widgets.controls import IconButton, Label, action_button, column, follow_keys
 from app.views.widgets.section import Section
