@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import core
+from core.config.child_process import creation_flags
 from core.dicom.faults import RAISED_BY_LIBRARIES, malformed, translated
 from core.dicom.files import Entry, Mark
 from core.dicom.header import HEADER_TAGS, Header
@@ -144,7 +145,7 @@ class _Scanner:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=_environment(),
-            creationflags=_creation_flags(),
+            creationflags=creation_flags(),
         )
         try:
             self._send(sorted(HEADER_TAGS))
@@ -417,12 +418,6 @@ def _translation(error: BaseException) -> AppError:
 
 def _ended_reader() -> AppError:
     return malformed("The header cannot be read: its reader crashed or took too long.", "dicom.reader_ended")
-
-
-def _creation_flags() -> int:
-    if sys.platform != "win32":
-        return 0
-    return subprocess.CREATE_NO_WINDOW
 
 
 def _environment() -> dict[str, str]:
