@@ -1,0 +1,1 @@
+"""What is trained and how, as data: recipes, sources of cases, splits, gates. Free of torch."""

@@ -1,0 +1,93 @@
+"""Sources of cases, as they stand in a recipe; discriminated by ``name``. Their crawlers are in ``sources``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from core.recipes.base import Strict
+
+
+class ClassFolders(Strict):
+    """One folder of pictures per class, in the order of ``classes``.
+
+    ``patient_pattern`` is a regular expression whose first group is the patient within the file's name; without it
+    each picture is its own patient, unless ``run_length`` says that so many consecutive pictures (by name) belong together.
+    """
+
+    name: Literal["class_folders"]
+    classes: tuple[str, ...] = Field(min_length=2)
+    folders: tuple[str, ...] = Field(
+        default=(), description="Folder of each class where it isn't the class's name."
+    )
+    patient_pattern: str | None = None
+    run_length: int = Field(default=1, ge=1)
+
+
+class ImageMaskFiles(Strict):
+    """Pairs of an image and a mask with the same stem in two folders (pictures, NIfTI or NRRD)."""
+
+    name: Literal["image_mask_files"]
+    images: str = "images"
+    masks: str = "masks"
+    mask_suffix: str = ""
+    patient_pattern: str | None = None
+    values: dict[int, int] = Field(
+        default_factory=dict, description="Value in the mask → label value; others are 0."
+    )
+
+
+class NiftiPatients(Strict):
+    """One folder per patient with a file per contrast and a mask (``{channel}.nii.gz``, ``mask.nii.gz``)."""
+
+    name: Literal["nifti_patients"]
+    files: dict[str, str] = Field(
+        default_factory=dict, description="Channel → file name; by default {channel}.nii.gz."
+    )
+    mask: str = "mask.nii.gz"
+    values: dict[int, int] = Field(default_factory=dict)
+
+
+class DicomSeries(Strict):
+    """DICOM series below the folder, with an RTSTRUCT or SEG that refers to them.
+
+    ``structures`` maps the name of a structure or segment (case ignored) to the label value.
+    """
+
+    name: Literal["dicom_series"]
+    structures: dict[str, int] = Field(min_length=1)
+    modality: str = ""
+
+
+class CsvManifest(Strict):
+    """A table with a row per case: ``file`` (or ``file_<channel>``), ``label`` or ``mask``, optionally ``patient``,
+    ``study``, ``part``; every other column is an attribute. Paths are relative to the table.
+    """
+
+    name: Literal["csv_manifest"]
+    file: str = "manifest.csv"
+    classes: tuple[str, ...] = ()
+    values: dict[int, int] = Field(default_factory=dict)
+
+
+class Phantoms(Strict):
+    """Procedural chests of ``core.phantom``: seeds ``first_seed`` … train, the ``holdout`` that follow are tested."""
+
+    name: Literal["phantoms"]
+    count: int = Field(ge=1)
+    holdout: int = Field(ge=0)
+    first_seed: int = 0
+    spacing_mm: float = Field(default=3.0, gt=0)
+
+
+class LibraryCases(Strict):
+    """Cases that a reader accepted or corrected, as ``core.services`` lays them into a folder (``cases.json``)."""
+
+    name: Literal["library_cases"]
+
+
+Source = Annotated[
+    ClassFolders | ImageMaskFiles | NiftiPatients | DicomSeries | CsvManifest | Phantoms | LibraryCases,
+    Field(discriminator="name"),
+]
