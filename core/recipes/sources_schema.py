@@ -13,7 +13,8 @@ class ClassFolders(Strict):
     """One folder of pictures per class, in the order of ``classes``.
 
     ``patient_pattern`` is a regular expression whose first group is the patient within the file's name; without it
-    each picture is its own patient, unless ``run_length`` says that so many consecutive pictures (by name) belong together.
+    each picture is its own patient, unless ``run_length`` says that so many consecutive pictures (by name) belong
+    together.
     """
 
     name: Literal["class_folders"]
