@@ -1,21 +1,62 @@
-"""Networks by stable name: what a bundle's manifest and a training recipe refer to."""
+"""Networks by stable name: what a bundle's manifest and a training recipe refer to.
+
+MONAI loads when one of its networks is built, not before.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from torch import nn
 
-from models.networks.cnn2d import Cnn2d
-from models.networks.unet3d import UNet3d
+from models.networks.specs import SPECS, NetworkSpec
 
-_BUILDERS: dict[str, Callable[..., nn.Module]] = {"unet3d": UNet3d, "cnn2d": Cnn2d}
+Builder = Callable[..., nn.Module]
 
 
 def names() -> tuple[str, ...]:
     """Return the names that ``build`` knows."""
-    return tuple(sorted(_BUILDERS))
+    return tuple(sorted(SPECS))
+
+
+def spec(name: str) -> NetworkSpec:
+    """Return facts and training defaults of a network.
+
+    Raises
+    ------
+    KeyError
+        For an unknown name.
+    """
+    if name not in SPECS:
+        raise KeyError(f"unknown network {name!r}; known: {', '.join(names())}")
+    return SPECS[name]
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Return a network's facts as JSON values, its arguments with their defaults under ``params``.
+
+    Raises
+    ------
+    KeyError
+        For an unknown name.
+    """
+    facts = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in asdict(spec(name)).items()
+    }
+    params = {
+        parameter.name: list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        for parameter in inspect.signature(_builder(name)).parameters.values()
+    }
+    return {**facts, "params": params}
+
+
+def cam_layers(name: str) -> tuple[str, ...]:
+    """Return the modules (dotted names) whose output explains a decision, first the usual one."""
+    return spec(name).cam_layers
 
 
 def build(name: str, **params: Any) -> nn.Module:
@@ -26,7 +67,13 @@ def build(name: str, **params: Any) -> nn.Module:
     name : str
         One of ``names()``.
     **params
-        Arguments of the network's class.
+        Arguments of the network's builder (JSON values; ``describe`` lists them). All take ``in_channels``
+        and ``out_channels``.
+
+    Returns
+    -------
+    torch.nn.Module
+        Float32, in training mode, with ``parts`` (see ``models.networks.parts``) and ``divisor``.
 
     Raises
     ------
@@ -34,7 +81,62 @@ def build(name: str, **params: Any) -> nn.Module:
         For an unknown name.
     TypeError
         For an argument that the network doesn't take.
+    ValueError
+        For a value that it can't be built with.
     """
-    if name not in _BUILDERS:
-        raise KeyError(f"unknown network {name!r}; known: {', '.join(names())}")
-    return _BUILDERS[name](**params)
+    spec(name)
+    return _builder(name)(**params)
+
+
+def _builder(name: str) -> Builder:
+    if name in {"cnn2d", "unet3d", "deeplabv3plus"}:
+        return _own(name)
+    if SPECS[name].task == "segmentation":
+        return _monai_segmentation(name)
+    if name in {"simple_cnn", "swin_t", "swin_s", "vit_b_16", "convnext_tiny", "xception"}:
+        return _own_classifier(name)
+    return _monai_classifier(name)
+
+
+def _own_classifier(name: str) -> Builder:
+    from models.networks import classification
+
+    builders: dict[str, Builder] = {
+        "simple_cnn": classification.simple_cnn,
+        "swin_t": classification.swin_t,
+        "swin_s": classification.swin_s,
+        "vit_b_16": classification.vit_b_16,
+        "convnext_tiny": classification.convnext_tiny,
+        "xception": classification.xception,
+    }
+    return builders[name]
+
+
+def _monai_classifier(name: str) -> Builder:
+    from models.networks import monai_classification as nets
+
+    if name.startswith("efficientnet_"):
+        return partial(nets.efficientnet, name.removeprefix("efficientnet_"))
+    if name.startswith("resnet"):
+        return partial(nets.resnet, int(name.removeprefix("resnet")))
+    return {"densenet121": nets.densenet121, "medical_cnn": nets.medical_cnn}[name]
+
+
+def _monai_segmentation(name: str) -> Builder:
+    from models.networks import monai_segmentation as nets
+
+    builders: dict[str, Builder] = {
+        "unet": nets.unet,
+        "attention_unet": nets.attention_unet,
+        "unet_plus_plus": nets.unet_plus_plus,
+        "segresnet": nets.segresnet,
+        "dynunet": nets.dynunet,
+        "swin_unetr": nets.swin_unetr,
+    }
+    return builders[name]
+
+
+def _own(name: str) -> Builder:
+    from models.networks import own
+
+    return {"cnn2d": own.cnn2d, "unet3d": own.unet3d, "deeplabv3plus": own.deeplabv3plus}[name]
