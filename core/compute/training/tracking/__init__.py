@@ -1,0 +1,1 @@
+"""Mirrors of a run's own event log in TensorBoard, MLflow and Weights & Biases."""
