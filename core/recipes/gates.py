@@ -237,7 +237,14 @@ def read_gates(path: Path) -> Gates:
         raise InputError(
             "gates.unreadable", "The gates file can't be read as YAML.", "Check its path and its indentation."
         ) from error
-    return parse_gates(found)
+    return parse_gates(_with_on(found))
+
+
+def _with_on(found: Any) -> Any:
+    """Give the field ``on`` its name back: YAML 1.1 reads an unquoted ``on`` as true."""
+    if isinstance(found, dict):
+        return {("on" if key is True else key): _with_on(value) for key, value in found.items()}
+    return [_with_on(value) for value in found] if isinstance(found, list) else found
 
 
 def parse_gates(found: Any) -> Gates:
