@@ -11,14 +11,15 @@ from core.domain.errors import BugError
 
 ALLOWED_KEYS = frozenset(
     {
-        "anchors", "as", "backend", "class_label", "copies", "count", "days", "decision_id", "device",
-        "error_code", "events", "explanation_id", "fallbacks", "files", "finding_id", "findings",
-        "first_bad_seq", "formats", "from", "full", "hits", "input_sha256", "instances", "job_id", "kind",
-        "kinds", "layer", "layout", "method", "missing", "modality", "mode", "model_id", "model_sha256",
-        "model_version", "ok", "orphans", "output_sha256", "passed", "queries", "query_length",
-        "reason_given", "result_id", "results", "schema", "seconds", "segments", "series", "setting",
-        "skipped", "slices", "state", "status", "studies", "task", "to", "undeleted", "verdict",
-        "verification", "verified", "with_mask",
+        "anchors", "as", "backend", "by", "candidate_id", "cases", "ci_high", "ci_low", "class_label",
+        "copies", "count", "days", "decision_id", "device", "difference", "epochs", "error_code", "events",
+        "explanation_id", "fallbacks", "files", "finding_id", "findings", "first_bad_seq", "formats", "from",
+        "from_sha256", "from_version", "full", "gates", "hits", "input_sha256", "instances", "job_id", "kind",
+        "kinds", "layer", "layout", "method", "metric", "missing", "modality", "mode", "model_id",
+        "model_sha256", "model_version", "ok", "orphans", "output_sha256", "passed", "patients", "queries",
+        "query_length", "reason_given", "result_id", "results", "run_id", "schema", "seconds", "segments",
+        "series", "setting", "skipped", "slices", "state", "status", "studies", "task", "test_cases", "to",
+        "to_sha256", "to_version", "undeleted", "verdict", "verification", "verified", "with_mask",
     }
 )  # fmt: skip
 MAX_TEXT = 160

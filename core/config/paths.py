@@ -64,6 +64,16 @@ class Paths:
         return self.root / "bundles"
 
     @property
+    def versions(self) -> Path:
+        """Promoted versions of models, one folder per model and version; none is ever changed."""
+        return self.root / "versions"
+
+    @property
+    def training(self) -> Path:
+        """One folder per training: sealed cases, and the run with its checkpoints."""
+        return self.root / "training"
+
+    @property
     def logs(self) -> Path:
         """Rotating logs, free of identity."""
         return self.root / "logs"
@@ -102,6 +112,8 @@ class Paths:
             self.instances,
             self.results,
             self.bundles,
+            self.versions,
+            self.training,
             self.logs,
             self.keys,
             self.thumbnails,

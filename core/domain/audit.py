@@ -39,6 +39,13 @@ class AuditCode(StrEnum):
     LIBRARY_CHECK = "library-check"
     READ_FIRST = "read-first"
     JOB_FAILED = "job-failed"
+    TRAINING_STARTED = "training-started"
+    TRAINING_FINISHED = "training-finished"
+    TRAINING_CANCELLED = "training-cancelled"
+    TRAINING_REFUSED = "training-refused"
+    CANDIDATE_EVALUATED = "candidate-evaluated"
+    MODEL_PROMOTED = "model-promoted"
+    MODEL_ROLLED_BACK = "model-rolled-back"
 
 
 class AuditOutcome(IntEnum):

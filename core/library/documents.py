@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import TypeAdapter
 
 from core.domain.result import Finding, ModelResult
 from core.domain.segmentation import SegmentDefinition
+from core.domain.training import Candidate, CandidateState, LabelSource, TrainingRun
 
 
 @cache
@@ -46,4 +48,41 @@ def definitions_to_json(definitions: tuple[SegmentDefinition, ...]) -> str:
 def definitions_from_json(text: str) -> tuple[SegmentDefinition, ...]:
     """Return the segment definitions of a JSON text."""
     found: tuple[SegmentDefinition, ...] = _adapter(tuple[SegmentDefinition, ...]).validate_json(text)
+    return found
+
+
+def training_run_to_json(run: TrainingRun) -> str:
+    """Return a training as JSON."""
+    return _adapter(TrainingRun).dump_json(run).decode("utf-8")
+
+
+def training_run_from_json(text: str) -> TrainingRun:
+    """Return the training of a JSON text."""
+    found: TrainingRun = _adapter(TrainingRun).validate_json(text)
+    return found
+
+
+def candidate_to_json(candidate: Candidate) -> str:
+    """Return a candidate as JSON, without the series and studies of its cases: these leave with their study."""
+    comparison = candidate.comparison
+    if comparison is not None:
+        cases = tuple(replace(case, series_key="", study_uid="") for case in comparison.cases)
+        candidate = replace(candidate, comparison=replace(comparison, cases=cases))
+    return _adapter(Candidate).dump_json(candidate).decode("utf-8")
+
+
+def candidate_from_json(text: str, state: str) -> Candidate:
+    """Return the candidate of a JSON text with its present state."""
+    found: Candidate = _adapter(Candidate).validate_json(text)
+    return replace(found, state=CandidateState(state))
+
+
+def labels_to_json(labels: tuple[LabelSource, ...]) -> str:
+    """Return where a case's labels come from as JSON."""
+    return _adapter(tuple[LabelSource, ...]).dump_json(labels).decode("utf-8")
+
+
+def labels_from_json(text: str) -> tuple[LabelSource, ...]:
+    """Return where a case's labels come from."""
+    found: tuple[LabelSource, ...] = _adapter(tuple[LabelSource, ...]).validate_json(text)
     return found

@@ -18,7 +18,7 @@ from core.domain.errors import EnvironmentFault
 from core.library.database import WRITES, Library
 from core.library.errors import translate
 
-HEAD = "0002"
+HEAD = "0003"
 """Revision that this program writes; equals the newest file of ``migrations/versions`` (a test compares)."""
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"

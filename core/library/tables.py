@@ -11,6 +11,7 @@ from sqlalchemy import (
     JSON,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Index,
     LargeBinary,
@@ -252,6 +253,101 @@ class JobRow(Base):
     result_id: Mapped[str | None] = mapped_column(String(64))
     created_utc: Mapped[str] = mapped_column(TIME)
     updated_utc: Mapped[str] = mapped_column(TIME)
+
+
+class TrainingRunRow(Base):
+    """One training. ``document`` is the TrainingRun as JSON; ``trained_sha256`` the digest of the bundle it made."""
+
+    __tablename__ = "training_run"
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, unique=True)
+    model_id: Mapped[str] = mapped_column(String(128), index=True)
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    document: Mapped[str] = mapped_column(Text)
+    trained_sha256: Mapped[str] = mapped_column(String(64), default="")
+    created_utc: Mapped[str] = mapped_column(TIME)
+    updated_utc: Mapped[str] = mapped_column(TIME)
+
+
+class TrainingCaseRow(Base):
+    """One case of a training; ``document`` says where its labels come from. Gone with its study."""
+
+    __tablename__ = "training_case"
+    run_id: Mapped[str] = mapped_column(
+        String(64), ForeignKey("training_run.run_id", ondelete="CASCADE"), primary_key=True
+    )
+    case_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    study_uid: Mapped[str] = mapped_column(UID, ForeignKey("study.study_uid", ondelete="CASCADE"), index=True)
+    series_key: Mapped[str] = mapped_column(String(100))
+    result_id: Mapped[str] = mapped_column(String(64))
+    patient: Mapped[str] = mapped_column(String(32))
+    part: Mapped[str] = mapped_column(String(16))
+    document: Mapped[str] = mapped_column(Text)
+
+
+class FrozenPatientRow(Base):
+    """Which side of a model's split a patient (pseudonym) is on, for good."""
+
+    __tablename__ = "frozen_patient"
+    model_id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    patient: Mapped[str] = mapped_column(String(32), primary_key=True)
+    part: Mapped[str] = mapped_column(String(16))
+    assigned_utc: Mapped[str] = mapped_column(TIME)
+
+
+class CandidateRow(Base):
+    """One trained model with its comparison; ``document`` is the Candidate as JSON."""
+
+    __tablename__ = "candidate"
+    candidate_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, unique=True)
+    run_id: Mapped[str] = mapped_column(String(64))
+    model_id: Mapped[str] = mapped_column(String(128), index=True)
+    version: Mapped[str] = mapped_column(String(64))
+    bundle_sha256: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    document: Mapped[str] = mapped_column(Text)
+    created_utc: Mapped[str] = mapped_column(TIME)
+
+
+class PromotionRow(Base):
+    """One change of a model's version in use. Folders are relative to the home; empty: as shipped or added."""
+
+    __tablename__ = "promotion"
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    model_id: Mapped[str] = mapped_column(String(128), index=True)
+    action: Mapped[str] = mapped_column(String(16))
+    candidate_id: Mapped[str] = mapped_column(String(64), default="")
+    from_version: Mapped[str] = mapped_column(String(64))
+    from_sha256: Mapped[str] = mapped_column(String(64))
+    from_folder: Mapped[str] = mapped_column(String(200))
+    to_version: Mapped[str] = mapped_column(String(64))
+    to_sha256: Mapped[str] = mapped_column(String(64))
+    to_folder: Mapped[str] = mapped_column(String(200))
+    done_by: Mapped[str] = mapped_column(String(128))
+    sealed_reason: Mapped[bytes] = mapped_column(LargeBinary)
+    created_utc: Mapped[str] = mapped_column(TIME)
+
+
+class CurrentModelRow(Base):
+    """The promoted version of a model that is in use; no row: the shipped or added one."""
+
+    __tablename__ = "current_model"
+    model_id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    version: Mapped[str] = mapped_column(String(64))
+    bundle_sha256: Mapped[str] = mapped_column(String(64))
+    folder: Mapped[str] = mapped_column(String(200))
+    changed_utc: Mapped[str] = mapped_column(TIME)
+
+
+class EditOverlapRow(Base):
+    """Dice between the model's and the reader's mask of an edit, kept because masks are slow to read."""
+
+    __tablename__ = "edit_overlap"
+    decision_id: Mapped[str] = mapped_column(
+        String(64), ForeignKey("decision.decision_id", ondelete="CASCADE"), primary_key=True
+    )
+    dice: Mapped[float | None] = mapped_column(Float)
 
 
 class AuditRow(Base):

@@ -28,6 +28,13 @@ from core.library.repositories.results import (
 from core.library.repositories.series import InstanceRepository, SeriesRepository
 from core.library.repositories.studies import StudyRepository
 from core.library.repositories.tags import FilterRepository, RetentionRepository, TagRepository
+from core.library.repositories.training import (
+    CandidateRepository,
+    FrozenRepository,
+    OverlapRepository,
+    PromotionRepository,
+    TrainingRepository,
+)
 from core.library.vault import IdentityVault
 
 
@@ -78,6 +85,11 @@ class UnitOfWork:
     decisions: DecisionRepository
     explanations: ExplanationRepository
     jobs: JobRepository
+    trainings: TrainingRepository
+    frozen: FrozenRepository
+    candidates: CandidateRepository
+    promotions: PromotionRepository
+    overlaps: OverlapRepository
     audit: AuditRepository
     meta: MetaRepository
 
@@ -183,4 +195,9 @@ class UnitOfWork:
         self.decisions = DecisionRepository(self.session, self._vault)
         self.explanations = ExplanationRepository(self.session)
         self.jobs = JobRepository(self.session)
+        self.trainings = TrainingRepository(self.session)
+        self.frozen = FrozenRepository(self.session)
+        self.candidates = CandidateRepository(self.session)
+        self.promotions = PromotionRepository(self.session, self._vault)
+        self.overlaps = OverlapRepository(self.session)
         self.audit = AuditRepository(self.session)

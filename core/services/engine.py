@@ -279,7 +279,11 @@ class Engine:
 
     @property
     def _sealed_folders(self) -> tuple[tuple[Path, str], ...]:
-        return ((self.paths.instances, "instances"), (self.paths.results, "results"))
+        return (
+            (self.paths.instances, "instances"),
+            (self.paths.results, "results"),
+            (self.paths.training, "training"),
+        )
 
     def _remember_head(self, head: Head) -> None:
         self.keys.remember(KEYRING_HEAD, self.head_file.encode(head))

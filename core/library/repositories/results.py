@@ -85,6 +85,13 @@ class ResultRepository:
         )
         return [documents.result_from_json(document) for document in self._session.scalars(query)]
 
+    def of_model(self, model_id: str | None = None) -> list[ModelResult]:
+        """Return the results of a model, of all models when None, the newest first."""
+        query = select(ResultRow.document).order_by(ResultRow.created_utc.desc(), ResultRow.result_id)
+        if model_id is not None:
+            query = query.where(ResultRow.model_id == model_id)
+        return [documents.result_from_json(document) for document in self._session.scalars(query)]
+
     def ids_of_studies(self, study_uids: Iterable[str] | None) -> list[str]:
         """Return the identifiers of all results of the studies; of all studies when None."""
         query = select(ResultRow.result_id)
@@ -162,6 +169,15 @@ class DecisionRepository:
         """Return all verdicts on a result, the oldest first."""
         query = select(DecisionRow).where(DecisionRow.result_id == result_id).order_by(DecisionRow.number)
         return [self._decision(row) for row in self._session.scalars(query)]
+
+    def of_results(self, result_ids: Iterable[str]) -> dict[str, list[Decision]]:
+        """Return the verdicts on many results by result, the oldest first."""
+        found: dict[str, list[Decision]] = {}
+        for part in in_chunks(list(result_ids)):
+            query = select(DecisionRow).where(DecisionRow.result_id.in_(part)).order_by(DecisionRow.number)
+            for row in self._session.scalars(query):
+                found.setdefault(row.result_id, []).append(self._decision(row))
+        return found
 
     def _decision(self, row: DecisionRow) -> Decision:
         return Decision(

@@ -102,21 +102,21 @@ def test_an_older_library_is_backed_up_before_it_is_migrated(
         insert_study(engine)
     migrations = tmp_path / "migrations"
     shutil.copytree(schema.MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
-    (migrations / "versions" / "0003_note.py").write_text(
+    (migrations / "versions" / "0004_note.py").write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n"
-        "revision = '0003'\ndown_revision = '0002'\n"
+        "revision = '0004'\ndown_revision = '0003'\n"
         "def upgrade():\n"
         "    op.add_column('study', sa.Column('note', sa.Text()))\n"
     )
     monkeypatch.setattr(schema, "MIGRATIONS", migrations)
-    monkeypatch.setattr(schema, "HEAD", "0003")
+    monkeypatch.setattr(schema, "HEAD", "0004")
     with open_engine(tmp_path / "home") as engine:
-        assert schema.current_revision(engine.library) == "0003"
+        assert schema.current_revision(engine.library) == "0004"
         assert list_studies.get_study(engine, STUDY_UID).description == "CT thorax"
         key = engine.keys.derive("database")
-    (backup,) = (tmp_path / "home" / "backups").glob("library-0002-*.db")
+    (backup,) = (tmp_path / "home" / "backups").glob("library-0003-*.db")
     copy = open_library(backup, key, url="")
-    assert schema.current_revision(copy) == "0002"
+    assert schema.current_revision(copy) == "0003"
     assert copy.check() == []
     copy.close()
 
@@ -127,16 +127,16 @@ def test_a_migration_that_fails_leaves_the_old_schema(
     make_engine(tmp_path).close()
     migrations = tmp_path / "migrations"
     shutil.copytree(schema.MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
-    (migrations / "versions" / "0003_bad.py").write_text(
+    (migrations / "versions" / "0004_bad.py").write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n"
-        "revision = '0003'\ndown_revision = '0002'\n"
+        "revision = '0004'\ndown_revision = '0003'\n"
         "def upgrade():\n"
         "    op.add_column('study', sa.Column('note', sa.Text()))\n"
         "    op.execute('DROP TABLE nowhere')\n"
     )
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", migrations)
-        patch.setattr(schema, "HEAD", "0003")
+        patch.setattr(schema, "HEAD", "0004")
         with pytest.raises(EnvironmentFault):
             open_engine(tmp_path / "home")
     with open_engine(tmp_path / "home") as engine, engine.library.sql.connect() as connection:
