@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from core.domain.volume import SeriesIssue, Volume
+
 
 class Part(StrEnum):
     """What a case is used for."""
@@ -32,6 +37,8 @@ class Case:
         Index of the class (classification).
     mask : pathlib.Path or None
         Label map (NIfTI, NRRD, picture), DICOM SEG or RTSTRUCT (segmentation).
+    more_masks : tuple of pathlib.Path
+        Further DICOM objects that hold other structures of the same series.
     attributes : mapping of str to str
         Groups for stratification and fairness (sex, age group, scanner …).
     part : Part or None
@@ -46,6 +53,35 @@ class Case:
     images: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     label: int | None = None
     mask: Path | None = None
+    more_masks: tuple[Path, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
     part: Part | None = None
     seed: int | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that the case is made of."""
+        masks = () if self.mask is None else (self.mask, *self.more_masks)
+        return tuple(path for paths in self.images.values() for path in paths) + masks
+
+
+@dataclass(frozen=True, eq=False)
+class CaseData:
+    """What was read of one case; all arrays lie on one grid.
+
+    Attributes
+    ----------
+    volumes : mapping of str to Volume
+        One per channel of the recipe, in its order. Pictures are volumes of one slice.
+    labels : numpy.ndarray or None
+        ``(K, J, I)`` uint8 label map on the grid of the volumes; 0 is background.
+    label : int or None
+        Index of the class.
+    issues : tuple of SeriesIssue
+        What was put right while reading (a mask of another grid, structures that overlap).
+    """
+
+    volumes: Mapping[str, Volume]
+    labels: NDArray[np.uint8] | None = None
+    label: int | None = None
+    issues: tuple[SeriesIssue, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -88,7 +88,22 @@ class LibraryCases(Strict):
     name: Literal["library_cases"]
 
 
+class PluginSource(Strict):
+    """A source of an installed package (entry point group ``overread.sources``), by its name there."""
+
+    name: Literal["plugin"]
+    source: str = Field(min_length=1, max_length=100)
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
 Source = Annotated[
-    ClassFolders | ImageMaskFiles | NiftiPatients | DicomSeries | CsvManifest | Phantoms | LibraryCases,
+    ClassFolders
+    | ImageMaskFiles
+    | NiftiPatients
+    | DicomSeries
+    | CsvManifest
+    | Phantoms
+    | LibraryCases
+    | PluginSource,
     Field(discriminator="name"),
 ]

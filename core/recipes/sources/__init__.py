@@ -1,0 +1,1 @@
+"""Crawlers: from a data folder to the list of its cases."""
