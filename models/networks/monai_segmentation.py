@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from monai.networks.nets.attentionunet import AttentionUnet
@@ -216,7 +217,15 @@ def swin_unetr(
     drop_path: float = 0.0,
     checkpointing: bool = False,
 ) -> nn.Module:
-    """Build MONAI's SwinUNETR; ``features`` is a multiple of 12, sizes are multiples of 32."""
+    """Build MONAI's SwinUNETR; ``features`` is a multiple of 12, sizes are multiples of 32.
+
+    Raises
+    ------
+    ImportError
+        Without the package einops, which MONAI would miss only in the first step.
+    """
+    if find_spec("einops") is None:
+        raise ImportError("the network swin_unetr needs the package einops; install overread[train]")
     network = SwinUNETR(
         in_channels,
         out_channels,

@@ -12,7 +12,7 @@ import torch
 from core.compute.training.export import ONNX_FILE, SAFETENSORS_FILE, onnx_of, safetensors_of
 from core.compute.training.image_run import train_classifier
 from core.compute.training.loop import train
-from core.compute.training.losses import DiceCrossEntropy
+from core.compute.training.losses.dice import DiceCrossEntropy
 from core.compute.training.phantom_data import PhantomPool
 from core.compute.training.publish import publish_segmentation
 from core.compute.training.recipe import FolderData, PhantomData, Recipe, load_recipe

@@ -15,7 +15,7 @@ from core.compute.training.augment3d import sample_patch, vary_appearance
 from core.compute.training.checkpoint import load_checkpoint, save_checkpoint
 from core.compute.training.image_data import augmented, near_duplicates, read_pictures, scaled, split_pictures
 from core.compute.training.loop import learning_rate, train
-from core.compute.training.losses import DiceCrossEntropy, soft_dice_loss
+from core.compute.training.losses.dice import DiceCrossEntropy, soft_dice_loss
 from core.compute.training.phantom_data import PhantomPool, normalised
 from core.compute.training.recipe import PhantomData, Recipe, load_recipe
 from core.domain.errors import InputError

@@ -1,10 +1,14 @@
-"""Losses."""
+"""Cross-entropy plus soft Dice: the loss of the shipped segmentations."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from core.compute.training.losses.convention import class_logits, labels_of, weights_tensor
 
 
 class DiceCrossEntropy(torch.nn.Module):
@@ -14,7 +18,7 @@ class DiceCrossEntropy(torch.nn.Module):
     ----------
     dice_weight : float
         Weight of the Dice term.
-    class_weights : torch.Tensor or None
+    class_weights : torch.Tensor, sequence of float or None
         Weights of the cross-entropy.
 
     Notes
@@ -23,16 +27,20 @@ class DiceCrossEntropy(torch.nn.Module):
     Source: F. Milletari et al., V-Net, 2016 (soft Dice); F. Isensee et al., nnU-Net, 2021 (the sum).
     """
 
-    def __init__(self, dice_weight: float = 1.0, class_weights: Tensor | None = None) -> None:
+    class_weights: Tensor | None
+
+    def __init__(
+        self, dice_weight: float = 1.0, class_weights: Tensor | Sequence[float] | None = None
+    ) -> None:
         super().__init__()
         self.dice_weight = dice_weight
-        self.register_buffer("class_weights", class_weights)
+        self.register_buffer("class_weights", weights_tensor(class_weights))
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss of ``(N, C, …)`` logits against ``(N, …)`` int64 labels."""
-        logits = logits.float()
-        weights = self.class_weights if isinstance(self.class_weights, Tensor) else None
-        log_probabilities = torch.log_softmax(logits, dim=1)
+        target = labels_of(logits, target)
+        log_probabilities = torch.log_softmax(class_logits(logits), dim=1)
+        weights = None if self.class_weights is None else self.class_weights.to(log_probabilities.dtype)
         entropy = functional.nll_loss(log_probabilities, target, weight=weights)
         if self.dice_weight == 0:
             return entropy

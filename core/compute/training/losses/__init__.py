@@ -1,0 +1,1 @@
+"""Losses by name, with one calling convention: logits ``(N, C, …)`` and integer targets ``(N, …)``."""
