@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from core.recipes.base import Strict
+from core.recipes.cases import Part
 
 
 class ClassFolders(Strict):
@@ -88,6 +89,28 @@ class LibraryCases(Strict):
     name: Literal["library_cases"]
 
 
+class ListedCase(Strict):
+    """One case: files or folders relative to the data folder, by channel."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)
+    patient: str = ""
+    images: dict[str, str] = Field(min_length=1)
+    mask: str | None = None
+    label: int | None = Field(default=None, ge=0)
+    part: Part | None = None
+    attributes: dict[str, str] = Field(default_factory=dict)
+
+
+class Listed(Strict):
+    """The cases stand in the recipe itself: for a few public files whose folder has a layout of its own."""
+
+    name: Literal["listed"]
+    cases: tuple[ListedCase, ...] = Field(min_length=1)
+    values: dict[int, int] = Field(
+        default_factory=dict, description="Value in the mask → label value; others are 0."
+    )
+
+
 class PluginSource(Strict):
     """A source of an installed package (entry point group ``overread.sources``), by its name there."""
 
@@ -104,6 +127,7 @@ Source = Annotated[
     | CsvManifest
     | Phantoms
     | LibraryCases
+    | Listed
     | PluginSource,
     Field(discriminator="name"),
 ]
