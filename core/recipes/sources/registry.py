@@ -16,6 +16,7 @@ from core.recipes.sources.csv_manifest import CsvManifestSource
 from core.recipes.sources.dicom_series import DicomSeriesSource
 from core.recipes.sources.image_mask_files import ImageMaskSource
 from core.recipes.sources.library_cases import LibraryCasesSource
+from core.recipes.sources.listed import ListedSource
 from core.recipes.sources.nifti_patients import NiftiPatientsSource
 from core.recipes.sources.phantoms import PhantomsSource
 from core.recipes.sources_schema import PluginSource, Source
@@ -30,6 +31,7 @@ SOURCES: dict[str, type[CaseSource]] = {
         DicomSeriesSource,
         ImageMaskSource,
         LibraryCasesSource,
+        ListedSource,
         NiftiPatientsSource,
         PhantomsSource,
     )
