@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.bundles.bundle import Bundle, read_bundle
-from core.bundles.catalogue import Catalogue
+from core.bundles.catalogue import Catalogue, read_pointers
 from core.bundles.manifest import Manifest
 from core.cli.documents import segment_document
 from core.compute.inference.loaded import ModelCache
@@ -45,7 +45,8 @@ def find_bundle(model: str, home: Path | None) -> Bundle:
     path = Path(model)
     if path.exists():
         return read_bundle(path)
-    return Catalogue([shipped_bundles_dir(), Paths.resolve(home).bundles]).get(model)
+    paths = Paths.resolve(home)
+    return Catalogue([shipped_bundles_dir(), paths.bundles], read_pointers(paths.pointers)).get(model)
 
 
 def volumes_of(path: Path, work_dir: Path) -> Iterator[Volume]:

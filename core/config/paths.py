@@ -69,6 +69,11 @@ class Paths:
         return self.root / "versions"
 
     @property
+    def pointers(self) -> Path:
+        """Names the promoted versions in use, for commands that don't open the library."""
+        return self.versions / "current.json"
+
+    @property
     def training(self) -> Path:
         """One folder per training: sealed cases, and the run with its checkpoints."""
         return self.root / "training"

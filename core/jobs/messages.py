@@ -90,7 +90,39 @@ class SelfTestTask:
     device: str = "auto"
 
 
-Task = RunModelTask | ExplainTask | SelfTestTask
+@dataclass(frozen=True)
+class TrainTask:
+    """Train by a recipe on cases that lie in a folder.
+
+    ``folder`` is the training's own (cases below ``cases``, the run below ``run``), ``recipe`` the whole recipe as
+    YAML, ``base_path`` the bundle of the model that learns. ``sealed_key`` (hexadecimal) opens the cases; it goes
+    through the pipe only, never into a log. ``resume`` goes on from the run's last checkpoint.
+    """
+
+    folder: str
+    recipe: str
+    base_path: str
+    sealed_folder: str
+    sealed_key: str = field(repr=False)
+    device: str = "auto"
+    max_memory_mb: int = 0
+    resume: bool = True
+
+
+@dataclass(frozen=True)
+class CompareTask:
+    """Run two bundles on the test cases of a folder and compare them case by case."""
+
+    cases_folder: str
+    current_path: str
+    candidate_path: str
+    sealed_folder: str
+    sealed_key: str = field(repr=False)
+    device: str = "auto"
+    seed: int = 0
+
+
+Task = RunModelTask | ExplainTask | SelfTestTask | TrainTask | CompareTask
 
 
 @dataclass(frozen=True)
@@ -141,6 +173,30 @@ class JobArtifact:
 
 
 @dataclass(frozen=True)
+class JobNote:
+    """Something that a running job chose or met: memory ran out and the batch was divided, it stops early."""
+
+    job_id: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class JobPaused:
+    """The job rests between two steps. ``held_by`` is ``"reader"`` (asked to) or ``"reading"`` (somebody reads)."""
+
+    job_id: str
+    held_by: str
+
+
+@dataclass(frozen=True)
+class JobResumed:
+    """The job goes on."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
 class JobSucceeded:
     """The job is done; ``outcome`` is the JSON document of its kind."""
 
@@ -175,7 +231,17 @@ class WorkerLost:
 
 
 Event = (
-    JobStarted | JobProgress | JobMetric | JobArtifact | JobSucceeded | JobFailed | JobCancelled | WorkerLost
+    JobStarted
+    | JobProgress
+    | JobMetric
+    | JobArtifact
+    | JobNote
+    | JobPaused
+    | JobResumed
+    | JobSucceeded
+    | JobFailed
+    | JobCancelled
+    | WorkerLost
 )
 
 
@@ -208,10 +274,32 @@ class CancelJob:
 
 
 @dataclass(frozen=True)
+class PauseJob:
+    """Rest at the next step until ``ResumeJob``."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class ResumeJob:
+    """Go on."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class YieldToReader:
+    """Somebody reads: rest at the next step for so many seconds; each message counts from its arrival."""
+
+    job_id: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class StopWorker:
     """Cancel what runs and leave."""
 
 
-Command = JobSubmitted | CancelJob | WarmUp | StopWorker
+Command = JobSubmitted | CancelJob | PauseJob | ResumeJob | YieldToReader | WarmUp | StopWorker
 FromWorker = Event | WorkerReady | Heartbeat
 Message = Command | FromWorker

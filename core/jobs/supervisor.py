@@ -31,9 +31,12 @@ from core.jobs.messages import (
     JobFailed,
     JobSubmitted,
     JobSucceeded,
+    PauseJob,
+    ResumeJob,
     StopWorker,
     WorkerLost,
     WorkerReady,
+    YieldToReader,
 )
 from core.jobs.worker_port import Worker
 
@@ -125,6 +128,10 @@ class Supervisor:
     def cancel(self, job_id: str) -> None:
         """Stop a job; answered by ``JobCancelled``. A job that is not known here is ignored."""
         self._post(lambda: self._cancel(job_id))
+
+    def tell(self, message: PauseJob | ResumeJob | YieldToReader) -> None:
+        """Pass a wish on to the worker that has the job; ignored when no worker has it."""
+        self._post(lambda: self._tell(message))
 
     @property
     def worker_pid(self) -> int | None:
@@ -241,6 +248,11 @@ class Supervisor:
             return
         running.terminate_at_s = time.monotonic() + self._timing.grace_s
         attendance.worker.send(CancelJob(job_id))
+
+    def _tell(self, message: PauseJob | ResumeJob | YieldToReader) -> None:
+        running, attendance = self._running, self._attendance
+        if running is not None and attendance is not None and running.job.job_id == message.job_id:
+            attendance.worker.send(message)
 
     def _climb_cancel_ladder(self, now_s: float) -> None:
         running, attendance = self._running, self._attendance

@@ -38,6 +38,28 @@ def apply_edits(
     SafetyError
         A mask is not on the label map's grid (code ``export.mask_grid``).
     """
+    edited, values = edited_labels(engine, result, segmentation, decisions)
+    if not values:
+        return result, segmentation, values
+    measures = {m.value: m for m in measure_segments(load_volume(engine, result.series_uid), edited)}
+    measured = replace(
+        result,
+        segments=tuple(measures.get(m.value, m) for m in result.segments),
+        findings=tuple(_measured(f, measures, values, result) for f in result.findings),
+    )
+    return measured, edited, values
+
+
+def edited_labels(
+    engine: Engine, result: ModelResult, segmentation: Segmentation, decisions: Mapping[str, Decision]
+) -> tuple[Segmentation, frozenset[int]]:
+    """Replace edited segments by the reader's masks; returns the label map and the edited values.
+
+    Raises
+    ------
+    SafetyError
+        A mask is not on the label map's grid (code ``export.mask_grid``).
+    """
     edits = [
         (finding, decisions[finding.id])
         for finding in result.findings
@@ -47,21 +69,14 @@ def apply_edits(
         and decisions[finding.id].mask_file
     ]
     if not edits:
-        return result, segmentation, frozenset()
+        return segmentation, frozenset()
     labels = segmentation.labels.copy()
     for finding, decision in edits:
         mask = _mask(engine, result, segmentation, finding, decision)
         labels[labels == finding.segment_value] = 0
         labels[mask] = finding.segment_value or 0
-    edited = replace(segmentation, labels=labels)
-    measures = {m.value: m for m in measure_segments(load_volume(engine, result.series_uid), edited)}
     values = frozenset(int(f.segment_value) for f, _ in edits if f.segment_value is not None)
-    measured = replace(
-        result,
-        segments=tuple(measures.get(m.value, m) for m in result.segments),
-        findings=tuple(_measured(f, measures, values, result) for f in result.findings),
-    )
-    return measured, edited, values
+    return replace(segmentation, labels=labels), values
 
 
 def _mask(

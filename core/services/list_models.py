@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.bundles.bundle import Bundle
-from core.bundles.catalogue import Catalogue
+from core.bundles.catalogue import Catalogue, Version
 from core.bundles.estimate import estimate_seconds
 from core.bundles.fit import fit
 from core.config.resources import shipped_bundles_dir
@@ -43,8 +43,21 @@ class ModelRow:
 
 
 def catalogue(engine: Engine) -> Catalogue:
-    """Read the shipped and the user's bundles; every file is verified."""
-    return Catalogue([shipped_bundles_dir(), engine.paths.bundles])
+    """Read the shipped, the user's and the promoted bundles; every file is verified."""
+    return Catalogue(
+        [shipped_bundles_dir(), engine.paths.bundles],
+        promoted_versions(engine),
+    )
+
+
+def promoted_versions(engine: Engine) -> dict[str, Version]:
+    """Return the promoted versions in use, as the library knows them, by model."""
+    with engine.unit_of_work(writes=False) as uow:
+        current = uow.promotions.current()
+    return {
+        model_id: Version(engine.paths.root / record.folder, record.bundle_sha256)
+        for model_id, record in current.items()
+    }
 
 
 def list_models(engine: Engine, series_key: str | None = None) -> list[ModelRow]:
