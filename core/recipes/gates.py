@@ -15,21 +15,20 @@ Free of torch: the window, services and the command line read gates and verdicts
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.config.resources import shipped_root
 from core.domain.errors import InputError
+from core.recipes.nearest import did_you_mean
+from core.recipes.yaml_text import read_yaml
 
 SCHEMA_VERSION = 1
-_MAX_BYTES = 256 * 1024
 INSUFFICIENT = "insufficient evidence"
 
 
@@ -221,30 +220,18 @@ def read_gates(path: Path) -> Gates:
     Raises
     ------
     InputError
-        ``gates.unreadable`` (missing, larger than 256 KB, not YAML, aliases), ``gates.invalid`` (names the gate and
-        the field, with the nearest known name for an unknown one).
+        ``gates.unreadable`` (missing, not text), ``recipe.yaml`` (names the line), ``gates.invalid`` (names the gate
+        and the field, with the nearest known name for an unknown one).
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(
-                "gates.unreadable", "The gates file is larger than 256 KB.", "Give a gates file."
-            )
-        text = path.read_text(encoding="utf-8")
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.SafeLoader)):
-            raise InputError("gates.unreadable", "The gates file uses YAML aliases.", "Write the values out.")
-        found = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            "gates.unreadable", "The gates file can't be read as YAML.", "Check its path and its indentation."
+            "gates.unreadable", "The gates file can't be read.", "Check its path; it is UTF-8 text."
         ) from error
-    return parse_gates(_with_on(found))
-
-
-def _with_on(found: Any) -> Any:
-    """Give the field ``on`` its name back: YAML 1.1 reads an unquoted ``on`` as true."""
-    if isinstance(found, dict):
-        return {("on" if key is True else key): _with_on(value) for key, value in found.items()}
-    return [_with_on(value) for value in found] if isinstance(found, list) else found
+    if not text.replace("\n", " ").replace("\t", " ").replace("\r", " ").isprintable():
+        raise InputError("gates.unreadable", "The gates file holds control characters.", "Give a text file.")
+    return parse_gates(read_yaml(text, "The gates file").data)
 
 
 def parse_gates(found: Any) -> Gates:
@@ -267,9 +254,7 @@ def _advice(problem: Mapping[str, Any]) -> str:
     if problem["type"] != "extra_forbidden":
         return f"{problem['msg']}."
     loc = problem["loc"]
-    known = list((Gate if len(loc) > 1 else Gates).model_fields)
-    near = difflib.get_close_matches(str(loc[-1]), known, n=1)
-    return f"Did you mean {near[0]}?" if near else f"Known fields: {', '.join(known)}."
+    return did_you_mean(str(loc[-1]), (Gate if len(loc) > 1 else Gates).model_fields)
 
 
 def shipped_gates(name: str) -> Path:

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.compute.evaluation.intervals import clopper_pearson
 from core.domain.errors import InputError
 from core.recipes.gates import (
     Gate,
@@ -35,6 +36,7 @@ def one(gate: Gate, found: Measured) -> bool:
     return all_passed(judge(Gates(gates=(gate,)), {gate.metric: found}, {}))
 
 
+@settings(deadline=None)
 @given(
     threshold=NUMBERS, worse=NUMBERS, better=NUMBERS, on=st.sampled_from([None, "lower", "value", "upper"])
 )
@@ -48,10 +50,9 @@ def test_a_better_value_never_fails_where_a_worse_one_passed(
     assert one(most, measured(worse)) or not one(most, measured(better))
 
 
+@settings(deadline=None)
 @given(right=st.integers(0, 60), more=st.integers(0, 60), threshold=NUMBERS)
 def test_more_right_cases_of_the_same_number_never_fail(right: int, more: int, threshold: float) -> None:
-    from core.compute.evaluation.intervals import clopper_pearson
-
     gate = Gate(name="g", metric="m", at_least=threshold)
     few, many = sorted((right, more))
 

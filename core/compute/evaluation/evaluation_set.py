@@ -1,0 +1,232 @@
+"""The cases that a model is evaluated on, found in a folder whose layout says what they are.
+
+Four layouts: a table (``manifest.csv``: file, label or mask, optionally patient; other columns are groups), folders
+``images`` and ``masks`` (or ``labels``) with equal names, one folder per class, and — with a recipe — whatever its
+source reads. In reports cases are numbered: their files' names may hold identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from core.bundles.manifest import Manifest
+from core.domain.errors import InputError
+from core.recipes.cases import Case, CaseData
+from core.recipes.nearest import did_you_mean
+from core.recipes.reading import read_case
+from core.recipes.schema import Data
+from core.recipes.sources.registry import source_of
+from core.recipes.sources_schema import ClassFolders, CsvManifest, ImageMaskFiles
+
+_VALUES_FILE = "labels.json"
+_TABLE = "manifest.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationSet:
+    """Cases and how they are read.
+
+    Attributes
+    ----------
+    kind : str
+        ``"classes"`` (each case has a label, the index in ``names``) or ``"masks"``.
+    names : tuple of str
+        The model's classes or structures, in the order of its values.
+    structures : dict
+        For masks: the structures that the data hold, name → label value of the model.
+    notes : tuple of str
+        What a reader of the report must know about the data.
+    """
+
+    kind: Literal["classes", "masks"]
+    cases: tuple[Case, ...]
+    data: Data
+    names: tuple[str, ...]
+    structures: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+    def read(self, case: Case) -> CaseData:
+        """Read one case; AppErrors of the readers name it."""
+        return read_case(case, self.data)
+
+    def patients(self) -> list[str] | None:
+        """Return the patient of each case; None when the data don't tell (each case its own)."""
+        known = [case.patient for case in self.cases]
+        return None if all(case.patient in (case.id, "") for case in self.cases) else known
+
+    def columns(self) -> dict[str, list[str]]:
+        """Return the groups given with the cases: column → value of each case."""
+        names = sorted({name for case in self.cases for name in case.attributes})
+        return {name: [case.attributes.get(name, "") for case in self.cases] for name in names}
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of all files' contents and the truth, whatever the files are called."""
+        rows = []
+        for case in self.cases:
+            digest = hashlib.sha256()
+            for path in case.files:
+                with path.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+            rows.append(f"{digest.hexdigest()} {case.label}")
+        return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
+
+
+def evaluation_set_of(cases: Sequence[Case], data: Data, manifest: Manifest) -> EvaluationSet:
+    """Return cases that a recipe's source found as a test set for a model.
+
+    Labels of the cases are values of the model.
+
+    Raises
+    ------
+    InputError
+        ``evaluation.no_cases``, ``evaluation.truth`` when the cases lack what the model's task needs.
+    """
+    if not cases:
+        raise InputError(
+            "evaluation.no_cases", "There is no case to evaluate on.", "Choose other data or another part."
+        )
+    names = names_of(manifest)
+    kind: Literal["classes", "masks"] = "classes" if manifest.task == "classification" else "masks"
+    lacking = [
+        c for c in cases if (c.label is None if kind == "classes" else c.mask is None and c.seed is None)
+    ]
+    if lacking:
+        what = "a class" if kind == "classes" else "a mask"
+        raise InputError(
+            "evaluation.truth",
+            f"{len(lacking)} of {len(cases)} cases have no {what[2:]}.",
+            f"{manifest.title} needs {what} for every case.",
+        )
+    structures = {label.name: label.value for label in manifest.labels} if kind == "masks" else {}
+    return EvaluationSet(kind, tuple(cases), data, names, structures, _patient_note(cases))
+
+
+def read_evaluation_set(path: Path, manifest: Manifest) -> EvaluationSet:
+    """Find the cases below a folder, or of a table.
+
+    Raises
+    ------
+    InputError
+        ``evaluation.layout`` when the folder has none of the known layouts, ``evaluation.classes`` when no folder is
+        a class of the model, ``evaluation.values`` (``labels.json``), and ``data.…`` from the sources.
+    """
+    if not path.exists():
+        raise InputError("evaluation.no_data", "The data folder does not exist.", "Check its path.")
+    folder = path if path.is_dir() else path.parent
+    names = names_of(manifest)
+    table = _table(path)
+    notes: list[str] = []
+    values, structures = _values(folder, manifest)
+    source: CsvManifest | ImageMaskFiles | ClassFolders
+    masks = next((n for n in ("masks", "labels") if (folder / n).is_dir()), None)
+    if table is not None:
+        classes = names if manifest.task == "classification" else ()
+        source = CsvManifest(name="csv_manifest", file=table.name, classes=classes, values=values)
+    elif masks is not None and (folder / "images").is_dir():
+        source = ImageMaskFiles(name="image_mask_files", masks=masks, values=values)
+    else:
+        source, notes = _class_folders(folder, names)
+    data = Data(source=source)
+    cases = source_of(source).cases(source, folder, data.channels)
+    if isinstance(source, ClassFolders):
+        cases = [replace(c, label=names.index(source.classes[c.label or 0])) for c in cases]
+    found = evaluation_set_of(cases, data, manifest)
+    if structures and found.kind == "masks":
+        found = replace(found, structures=structures)
+    return replace(found, notes=(*notes, *found.notes))
+
+
+def names_of(manifest: Manifest) -> tuple[str, ...]:
+    """Return the names of a model's classes or structures in the order of their values."""
+    return tuple(label.name for label in sorted(manifest.labels, key=lambda label: label.value))
+
+
+def _table(path: Path) -> Path | None:
+    if path.is_file():
+        if path.suffix.lower() != ".csv":
+            raise InputError(
+                "evaluation.layout", "The data are neither a folder nor a CSV table.", "Give one of them."
+            )
+        return path
+    if (path / _TABLE).is_file():
+        return path / _TABLE
+    tables = sorted(path.glob("*.csv"))
+    return tables[0] if len(tables) == 1 else None
+
+
+def _class_folders(folder: Path, names: Sequence[str]) -> tuple[ClassFolders, list[str]]:
+    present = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    known = {_plain(name): name for name in names}
+    pairs = [(known[_plain(name)], name) for name in present if _plain(name) in known]
+    other = [name for name in present if _plain(name) not in known]
+    if not pairs:
+        raise InputError(
+            "evaluation.layout",
+            "The data folder holds no table, no folders “images” and “masks”, and no folder named as a class.",
+            f"Classes of the model: {', '.join(names)}.",
+        )
+    if other:
+        raise InputError(
+            "evaluation.classes",
+            f"The folder “{other[0]}” of the data is no class of the model.",
+            did_you_mean(other[0], names),
+        )
+    missing = [name for name in names if name not in dict(pairs)]
+    notes = [f"The data hold no case of {', '.join(missing)}."] if missing else []
+    if len(pairs) < 2:
+        raise InputError(
+            "evaluation.classes",
+            f"The data hold cases of one class only ({pairs[0][0]}).",
+            "Add the others: one class alone can't be told from anything.",
+        )
+    source = ClassFolders(
+        name="class_folders", classes=tuple(a for a, _ in pairs), folders=tuple(b for _, b in pairs)
+    )
+    return source, notes
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.casefold() if c.isalnum())
+
+
+def _values(folder: Path, manifest: Manifest) -> tuple[dict[int, int], dict[str, int]]:
+    """Read ``labels.json`` (value in the mask → name of a structure): values, and the structures that are named."""
+    file = folder / _VALUES_FILE
+    if not file.is_file() or manifest.task == "classification":
+        return {}, {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, Mapping):
+            raise ValueError
+        named = {int(value): str(name) for value, name in found.items()}
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "evaluation.values",
+            f"{_VALUES_FILE} is no list of mask values and names.",
+            'Write {"1": "Heart", "2": "Liver"}.',
+        ) from error
+    known = {label.name.casefold(): label for label in manifest.labels}
+    for name in named.values():
+        if name.casefold() not in known:
+            raise InputError(
+                "evaluation.values",
+                f"{_VALUES_FILE} names “{name}”, which isn't a structure of the model.",
+                did_you_mean(name, [label.name for label in manifest.labels]),
+            )
+    values = {value: known[name.casefold()].value for value, name in named.items()}
+    structures = {label.name: label.value for label in manifest.labels if label.value in values.values()}
+    return values, structures
+
+
+def _patient_note(cases: Sequence[Case]) -> tuple[str, ...]:
+    if any(case.patient not in (case.id, "") for case in cases):
+        return ()
+    return (
+        "The data don't tell which cases belong to one patient; intervals take each case as a patient of its own "
+        "and are too narrow where that isn't so.",
+    )
