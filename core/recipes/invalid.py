@@ -85,9 +85,9 @@ def _explained(detail: ErrorDetails, path: Path, document: dict[str, Any], schem
         return "there is no such field", did_you_mean(str(path[-1]), known)
     if kind in ("union_tag_invalid", "literal_error"):
         options = str(context.get("expected_tags") or context.get("expected"))
-        known = [part.strip().strip("'") for part in options.replace(" or ", ", ").split(",")]
+        allowed = [part.strip().strip("'") for part in options.replace(" or ", ", ").split(",")]
         given = context.get("tag", detail["input"])
-        return f"“{given}” isn't one of {', '.join(known)}", did_you_mean(str(given), known)
+        return f"“{given}” isn't one of {', '.join(allowed)}", did_you_mean(str(given), allowed)
     if kind == "union_tag_not_found":
         return f"it lacks {context.get('discriminator', 'a name')}", ""
     if kind == "missing":

@@ -27,7 +27,7 @@ class Split(Strict):
 
     method: Literal["random", "ordered", "given"] = "random"
     level: Literal["patient", "study", "case"] = "patient"
-    train: Share = 0.70
+    train: float = Field(default=0.70, gt=0, le=1)
     validation: Share = 0.15
     test: Share = 0.15
     stratify: bool = True
@@ -40,8 +40,6 @@ class Split(Strict):
         total = self.train + self.validation + self.test
         if abs(total - 1) > 1e-6:
             raise ValueError(f"train, validation and test sum to 1, not {total:g}")
-        if self.train == 0:
-            raise ValueError("something must train")
         return self
 
 

@@ -92,7 +92,7 @@ class _Rows:
             study=study,
             images=images,
             label=self._label(row.get("label", ""), number) if "label" in row else None,
-            mask=self._path(row["mask"], number) if row.get("mask") else self._no_mask(row, number),
+            mask=self._mask(row, number),
             attributes={name: row[name] for name in self._attributes if row[name]},
             part=self._part(row.get("part", ""), number),
         )
@@ -111,9 +111,12 @@ class _Rows:
             )
         return path
 
-    def _no_mask(self, row: Mapping[str, str], number: int) -> None:
+    def _mask(self, row: Mapping[str, str], number: int) -> Path | None:
+        if row.get("mask"):
+            return self._path(row["mask"], number)
         if "mask" in row and "label" not in row:
             raise refusal("no_mask", f"Row {number} of the table names no mask.", "Fill in the mask.")
+        return None
 
     def _label(self, text: str, number: int) -> int:
         classes = self._settings.classes
