@@ -1,0 +1,1 @@
+"""What a network is fed in training: prepared cases, their cache, random changes, batches."""

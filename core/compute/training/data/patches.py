@@ -1,0 +1,76 @@
+"""Windows out of volumes: where they lie and how small volumes are padded."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from core.compute.training.data.cache_file import CachedCase
+from core.recipes.schema import Sampling
+
+Starts = tuple[int, ...]
+
+
+def window_size(sampling: Sampling, dims: int) -> tuple[int, ...]:
+    """Return the size of a window along the array's axes; pictures take (j, i)."""
+    return tuple(sampling.patch_kji[3 - dims :])
+
+
+def draw_starts(
+    case: CachedCase, size: tuple[int, ...], count: int, foreground: float, rng: np.random.Generator
+) -> list[Starts]:
+    """Draw where ``count`` windows begin; a start may be negative where the case is smaller than the window.
+
+    A share ``foreground`` of them is centred on a voxel of a label, each label that the case has as often as the
+    others; the voxels come from the stored index, nothing is scanned. The rest lies anywhere with equal
+    probability.
+    """
+    labels = sorted(value for value, index in case.foreground.items() if len(index))
+    phase = rng.uniform()
+    starts = []
+    for number in range(count):
+        # Evenly spaced with one random phase: of n windows, n · share are on foreground up to less than one.
+        if labels and (number + phase) / count < foreground:
+            index = case.foreground[labels[int(rng.integers(len(labels)))]]
+            flat = int(index[int(rng.integers(len(index)))])
+            center = tuple(int(n) for n in np.unravel_index(flat, case.shape))
+            starts.append(_start_around(center, size, case.shape))
+        else:
+            starts.append(_anywhere(size, case.shape, rng))
+    return starts
+
+
+def _start_around(center: Starts, size: Starts, shape: Starts) -> Starts:
+    wanted = zip(center, size, shape, strict=True)
+    return tuple(
+        -((window - n) // 2) if n < window else min(max(c - window // 2, 0), n - window)
+        for c, window, n in wanted
+    )
+
+
+def _anywhere(size: Starts, shape: Starts, rng: np.random.Generator) -> Starts:
+    return tuple(
+        -((window - n) // 2) if n < window else int(rng.integers(0, n - window + 1))
+        for window, n in zip(size, shape, strict=True)
+    )
+
+
+def cut(
+    case: CachedCase, start: Starts, size: Starts, pad_value: float
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return a window as image float32 and label map uint8.
+
+    Where the case is smaller it lies in the middle, as in the sliding window of the application, with ``pad_value``
+    and label 0 around it.
+    """
+    low = tuple(max(s, 0) for s in start)
+    high = tuple(min(s + n, total) for s, n, total in zip(start, size, case.shape, strict=True))
+    image, label = case.crop(low, tuple(b - a for a, b in zip(low, high, strict=True)))
+    margins: list[int] = []
+    for s, a, b, n in zip(reversed(start), reversed(low), reversed(high), reversed(size), strict=True):
+        margins += [a - s, s + n - b]
+    if not any(margins):
+        return image, label
+    image = functional.pad(image, margins, value=pad_value)
+    return image, None if label is None else functional.pad(label, margins, value=0)

@@ -1,0 +1,162 @@
+"""Transforms of a phase: built and checked once, then a pure function of the sample and its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+from monai.data.meta_obj import get_track_meta, set_track_meta
+from pydantic import ValidationError
+
+from core.compute.training.data.named import IMAGE, LABEL, NAMED, Item, Step, Target
+from core.compute.training.data.passthrough import (
+    ALBUMENTATIONS,
+    MONAI_INTENSITY,
+    MONAI_SPATIAL,
+    UnknownParameter,
+    albumentations_step,
+    monai_step,
+)
+from core.compute.training.data.prepare import Sample
+from core.domain.errors import InputError
+from core.recipes.cases import Part
+from core.recipes.nearest import did_you_mean
+from core.recipes.schema import Recipe, Transform
+
+_MONAI, _ALB = "monai.", "alb."
+
+
+class Pipeline:
+    """The transforms of one phase.
+
+    Parameters
+    ----------
+    names : tuple of str
+        As the recipe has them, for messages.
+    steps : tuple of Step
+        In order.
+    """
+
+    def __init__(self, names: tuple[str, ...], steps: tuple[Step, ...]) -> None:
+        self.names, self._steps = names, steps
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self._steps)
+
+    def __call__(self, sample: Sample, seed: tuple[int, ...]) -> Sample:
+        """Return the changed sample; the same sample and seed give the same result, bit for bit.
+
+        Raises
+        ------
+        InputError
+            ``training.transform`` when a transform can't work on this image; it is named.
+        """
+        if not self._steps:
+            return sample
+        item: Item = {IMAGE: sample.image}
+        labelled = isinstance(sample.target, torch.Tensor)
+        if isinstance(sample.target, torch.Tensor):
+            item[LABEL] = sample.target[None]
+        with _plain_tensors():
+            for number, (name, step) in enumerate(zip(self.names, self._steps, strict=True)):
+                item = _applied(name, step, item, np.random.RandomState(_word((*seed, number))), sample)
+        target = _whole_numbers(item[LABEL]) if labelled else sample.target
+        return replace(sample, image=item[IMAGE].float().contiguous(), target=target)
+
+
+def _applied(name: str, step: Step, item: Item, state: np.random.RandomState, sample: Sample) -> Item:
+    try:
+        return step(item, state)
+    except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        reason = str(error).strip().splitlines()
+        shape = "×".join(str(n) for n in sample.image.shape)
+        raise InputError(
+            "training.transform",
+            f"The transform {name} can't work on the image {shape} of case {sample.case}: "
+            f"{reason[0][:200] if reason else type(error).__name__}",
+            "Correct its parameters.",
+        ) from error
+
+
+def _whole_numbers(label: torch.Tensor) -> torch.Tensor:
+    out = label[0]
+    return (out if out.dtype == torch.uint8 else out.round().to(torch.uint8)).contiguous()
+
+
+def _word(seed: tuple[int, ...]) -> int:
+    return int(np.random.SeedSequence(seed).generate_state(1)[0])
+
+
+@contextmanager
+def _plain_tensors() -> Iterator[None]:
+    """MONAI's record of what it did to a tensor isn't needed here."""
+    before = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    finally:
+        set_track_meta(before)
+
+
+def build_transforms(recipe: Recipe, part: Part) -> Pipeline:
+    """Build the transforms of a phase.
+
+    Raises
+    ------
+    InputError
+        ``training.transform``: a name that isn't known (with the nearest one) or a parameter that is wrong.
+    """
+    target = Target(dims=recipe.spatial_dims, labelled=recipe.task == "segmentation")
+    chosen: tuple[Transform, ...] = getattr(recipe.transforms, part.value)
+    where = f"transforms.{part.value}"
+    steps = tuple(_built(entry, target, f"{where}.{number}") for number, entry in enumerate(chosen))
+    return Pipeline(tuple(entry.name for entry in chosen), steps)
+
+
+def transform_names() -> tuple[str, ...]:
+    """Return all names that a recipe may use, sorted."""
+    foreign = [_MONAI + name for name in MONAI_SPATIAL | MONAI_INTENSITY] + [
+        _ALB + name for name in ALBUMENTATIONS
+    ]
+    return tuple(sorted([*NAMED, *foreign]))
+
+
+def _built(entry: Transform, target: Target, where: str) -> Step:
+    if entry.name not in transform_names():
+        raise _refusal(
+            where, f"there is no transform “{entry.name}”", did_you_mean(entry.name, transform_names())
+        )
+    try:
+        if entry.name.startswith(_MONAI):
+            return monai_step(entry.name.removeprefix(_MONAI), entry.params, target)
+        if entry.name.startswith(_ALB):
+            return albumentations_step(entry.name.removeprefix(_ALB), entry.params, target)
+        return NAMED[entry.name].model_validate(entry.params).build(target)
+    except UnknownParameter as error:
+        hint = did_you_mean(error.name, error.known)
+        raise _refusal(where, f"{entry.name} has no parameter “{error.name}”", hint) from error
+    except ValidationError as error:
+        raise _refusal(where, *_first_problem(entry, error)) from error
+    except (ValueError, TypeError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        # The second line of albumentations' messages names the parameter.
+        reason = "; ".join(lines[:3])[:240] or type(error).__name__
+        raise _refusal(where, f"{entry.name}: {reason}", "Correct the parameter.") from error
+
+
+def _first_problem(entry: Transform, error: ValidationError) -> tuple[str, str]:
+    first = error.errors(include_url=False, include_input=False)[0]
+    path = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        known = tuple(NAMED[entry.name].model_fields)
+        return f"{entry.name} has no parameter “{path[0]}”", did_you_mean(path[0], known)
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return f"{entry.name}{'.' if path else ''}{'.'.join(path)}: {message}", "Correct the parameter."
+
+
+def _refusal(where: str, what: str, remedy: str) -> InputError:
+    return InputError("training.transform", f"{where}: {what}.", remedy)
