@@ -116,7 +116,7 @@ def read_pointers(file: Path) -> dict[str, Version]:
         raise SafetyError(
             "bundle.pointers",
             f"{file.name}, which names the models in use, can't be read.",
-            "Open the window or list the models once: it is written anew from the library.",
+            "Open the window once: the file is written anew from the library.",
         ) from error
 
 

@@ -95,7 +95,7 @@ class TrainTask:
     """Train by a recipe on cases that lie in a folder.
 
     ``folder`` is the training's own (cases below ``cases``, the run below ``run``), ``recipe`` the whole recipe as
-    YAML, ``base_path`` the bundle of the model that learns. ``sealed_key`` (hexadecimal) opens the cases; it goes
+    JSON, ``base_path`` the bundle of the model that learns. ``sealed_key`` (hexadecimal) opens the cases; it goes
     through the pipe only, never into a log. ``resume`` goes on from the run's last checkpoint.
     """
 

@@ -72,9 +72,16 @@ def remove_model(engine: Engine, model_id: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        ``model.shipped`` for a model of the program, ``model.unknown``.
+        ``model.shipped`` for a model of the program, ``model.promoted`` while a trained version is in use,
+        ``model.unknown``.
     """
     bundle = catalogue(engine).get(model_id)
+    if bundle.path.is_relative_to(engine.paths.versions):
+        raise InputError(
+            "model.promoted",
+            f"A version of “{model_id}” that was trained here is in use.",
+            "Roll the model back first.",
+        )
     if not bundle.path.is_relative_to(engine.paths.bundles):
         raise InputError(
             "model.shipped", f"“{model_id}” belongs to the program.", "Only added models can be removed."

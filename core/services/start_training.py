@@ -18,7 +18,6 @@ from core.domain.training import CasePart, TrainingPreview, TrainingRun, Trainin
 from core.library import documents
 from core.library.repositories.training import CaseRecord
 from core.recipes.finetune import FineTuneSettings
-from core.recipes.load import dump_recipe
 from core.services.engine import Engine
 from core.services.lay_cases import LaidCase, lay_cases
 from core.services.list_models import catalogue
@@ -27,7 +26,7 @@ from core.services.training_leaks import require_no_leaks
 from core.services.training_recipe import finetune_recipe, next_version
 from core.services.training_threads import thread_cap
 
-CASES, RUN, RECIPE_FILE = "cases", "run", "recipe.yaml"
+CASES, RUN, RECIPE_FILE = "cases", "run", "recipe.json"
 
 
 def start_training(
@@ -62,7 +61,7 @@ def start_training(
         )
         _require_no_leaks(engine, settings.model_id, laid)
         recipe = finetune_recipe(bundle, settings, preview, _version(engine, bundle), threads=thread_cap())
-        _write_recipe(folder / RECIPE_FILE, dump_recipe(recipe))
+        _write_recipe(folder / RECIPE_FILE, recipe.model_dump_json(indent=1))
         if cancel is not None:
             cancel.raise_if_cancelled()
         return _queue(engine, run_id, settings, preview, bundle)
@@ -72,7 +71,7 @@ def start_training(
 
 
 def recipe_text(engine: Engine, run_id: str) -> str:
-    """Return the recipe of a training as YAML.
+    """Return the recipe of a training as JSON.
 
     Raises
     ------
