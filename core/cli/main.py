@@ -22,6 +22,7 @@ from core.cli import (
     model_commands,
     review_commands,
     system_commands,
+    train_command,
 )
 from core.cli.output import EXIT_USAGE, refuse, tell
 from core.config.logs import places, quiet_library_warnings, told
@@ -43,6 +44,7 @@ derived_commands.register(app)
 model_commands.register(app)
 review_commands.register(app)
 system_commands.register(app)
+train_command.register(app)
 
 
 def open_window() -> int:

@@ -1,4 +1,4 @@
-"""``phantom``, ``demo``, ``doctor`` and ``train``."""
+"""``phantom``, ``demo`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -98,36 +98,8 @@ def doctor_command(home: HomeOption = None, as_json: JsonOption = False) -> None
         raise typer.Exit(EXIT_REFUSED)
 
 
-def train_command(
-    recipe: Annotated[str, typer.Argument(help="thorax-ct, mednist or a recipe's YAML file.")],
-    out: OutFolder,
-    data: Annotated[Path | None, typer.Option("--data", help="Folder of training images.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
-    ] = False,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Train one of the shipped models again by its recipe."""
-    del home
-    if not resume and out.exists() and any(out.iterdir()):
-        raise InputError(
-            "train.out_not_empty",
-            "The output folder is not empty.",
-            "Give --resume to go on with the training in it, or another folder.",
-        )
-    # torch is loaded by this command only.
-    from core.compute.training.run import train_recipe
-
-    overrides = parse_settings(settings or [])
-    document = train_recipe(recipe, data=data, out=out, overrides=overrides, progress=TerminalProgress())
-    answer(document, as_json, lambda: [f"{k}: {v}" for k, v in document.items()])
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("phantom")(phantom_command)
     app.command("demo")(demo_command)
     app.command("doctor")(doctor_command)
-    app.command("train")(train_command)

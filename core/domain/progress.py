@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
 from core.domain.errors import AppError
+
+_POLL_SECONDS = 0.1
 
 
 class Cancelled(AppError):
@@ -40,6 +43,33 @@ class CancelToken:
         """Raise Cancelled if the flag is set."""
         if self._cancelled:
             raise Cancelled()
+
+
+class PauseToken:
+    """A gate that long computations stand at between steps. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+        self._open.set()
+
+    def pause(self) -> None:
+        """Ask the computation to wait at its next step."""
+        self._open.clear()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._open.set()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the computation is asked to wait."""
+        return not self._open.is_set()
+
+    def wait_while_paused(self, cancel: CancelToken | None = None) -> None:
+        """Return when resumed; raises Cancelled as soon as ``cancel`` is set."""
+        while not self._open.wait(_POLL_SECONDS):
+            if cancel is not None:
+                cancel.raise_if_cancelled()
 
 
 def no_progress(phase: str, fraction: float) -> None:

@@ -1,131 +1,265 @@
-"""Train a recipe from the first random number to a bundle with its card."""
+"""Train a recipe from its data to a bundle with its card."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from core.compute.training.export import ONNX_FILE, SAFETENSORS_FILE, onnx_of, safetensors_of
-from core.compute.training.image_run import train_classifier
-from core.compute.training.loop import train
-from core.compute.training.losses.dice import DiceCrossEntropy
-from core.compute.training.phantom_data import PhantomPool
-from core.compute.training.publish import publish_segmentation
-from core.compute.training.recipe import FolderData, PhantomData, Recipe, load_recipe
-from core.config.atomic import atomic_write_text
-from core.domain.errors import InputError
-from core.domain.progress import CancelToken, Progress, no_progress
-from models.networks.registry import build
+from core.bundles.bundle import Bundle
+from core.compute.training.checkpoints import Checkpoints
+from core.compute.training.conductor import Conductor
+from core.compute.training.events import EVENTS_FILE, EventLog
+from core.compute.training.finishing import Finisher, answer_of
+from core.compute.training.fitting import run_fit
+from core.compute.training.module import TrainingModule
+from core.compute.training.objective import build_network, build_objective
+from core.compute.training.opening import Opened, open_data
+from core.compute.training.planning import Plan, make_plan
+from core.compute.training.position import Position, Schedule, watch_of
+from core.compute.training.run_folder import RunFolder, processes
+from core.domain.errors import AppError
+from core.domain.progress import Cancelled, CancelToken, PauseToken, Progress, no_progress
+from core.recipes.schema import Recipe
+
+OnEvent = Callable[[dict[str, Any]], None]
 
 
 def train_recipe(
-    name: str,
+    recipe: Recipe,
     *,
     data: Path | None = None,
     out: Path,
-    overrides: dict[str, Any] | None = None,
+    resume: bool = True,
+    device: str = "auto",
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
+    pause: PauseToken | None = None,
+    on_event: OnEvent | None = None,
     private_key_file: Path | None = None,
-    reference_metrics: Mapping[str, list[float]] | None = None,
+    initial: Bundle | None = None,
 ) -> dict[str, Any]:
-    """Train a model by its recipe, evaluate it on what it has not seen, and write its bundle.
+    """Train a model, evaluate it on what it has not seen, and write its bundle.
 
     Parameters
     ----------
-    name : str
-        Recipe under ``models/recipes`` or path of a YAML file.
     data : pathlib.Path, optional
-        Folder of pictures (classification, needed) or cache of phantoms (segmentation, by default inside
-        ``out``).
+        The data folder; procedural sources need none.
     out : pathlib.Path
-        Receives checkpoints, ``progress.jsonl``, ``metrics.json`` and ``bundle/``. An interrupted training
-        in the same folder is resumed.
-    overrides : dict, optional
-        Recipe values to replace, with dotted keys.
+        The run's folder. What an interrupted run left in it is continued unless ``resume`` is False.
+    device : str
+        ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    pause : PauseToken, optional
+        Waits between two steps while it is set.
+    on_event : callable, optional
+        Gets every document of ``events.jsonl``; may be called from another thread (hardware figures).
     private_key_file : pathlib.Path, optional
         Signs the bundle.
-    reference_metrics : mapping, optional
-        Dice [value, low, high] per label on a real reference case, for the card of a segmentation.
+    initial : Bundle, optional
+        Whose weights to begin with (fine-tuning).
 
     Returns
     -------
     dict
-        ``recipe``, ``bundle`` (path), ``metrics``, ``steps``, ``loss``.
+        ``run_id``, ``checkpoint``, ``metrics`` (name → [value, low, high]), ``gates``, ``epochs``, ``seconds``,
+        ``bundle``. Only the first of several processes gets numbers; the others get their ``run_id``.
 
     Raises
     ------
-    InputError
-        Recipe or data unusable.
+    InputError, SafetyError, EnvironmentFault
+        Recipe, data or machine; the run says ``failed``.
     Cancelled
-        When asked to; resume by calling again.
+        When asked to; call again to go on.
     """
-    recipe = load_recipe(name, overrides)
-    out.mkdir(parents=True, exist_ok=True)
-    if isinstance(recipe.data, FolderData):
-        if data is None:
-            raise InputError(
-                "training.data", f"The recipe “{name}” needs a folder of pictures.", "Give it with --data."
-            )
-        result = train_classifier(recipe, data, out, progress, cancel, private_key_file)
-    else:
-        result = _train_segmentation(
-            recipe,
-            recipe.data,
-            data or out / "phantoms",
-            out,
-            progress,
-            cancel,
-            private_key_file,
-            reference_metrics,
+    rank, _ = processes()
+    run = RunFolder(out, leader=rank == 0)
+    continued = run.begin(recipe, resume=resume)
+    if not resume and rank == 0:
+        (out / EVENTS_FILE).unlink(missing_ok=True)
+    events = EventLog(out / EVENTS_FILE if rank == 0 else None, on_event)
+    job = _Job(recipe, data, out, run, events, device, progress, cancel, pause, private_key_file, initial)
+    try:
+        with _threads(recipe):
+            return job.train(continued)
+    except Cancelled:
+        run.update(state="cancelled")
+        events.emit("cancelled")
+        raise
+    except AppError as error:
+        run.update(state="failed", code=error.code)
+        events.emit("failed", code=error.code, message=error.user_message)
+        raise
+    except BaseException as error:
+        run.update(state="failed", code=type(error).__name__)
+        events.emit("failed", code="bug.unexpected", message=type(error).__name__)
+        raise
+    finally:
+        events.close()
+
+
+@dataclass(eq=False)
+class _Job:
+    """One call of ``train_recipe``."""
+
+    recipe: Recipe
+    data: Path | None
+    out: Path
+    run: RunFolder
+    events: EventLog
+    device: str
+    progress: Progress
+    cancel: CancelToken | None
+    pause: PauseToken | None
+    private_key_file: Path | None
+    initial: Bundle | None
+
+    def train(self, continued: bool) -> dict[str, Any]:
+        """Open, fit, finish."""
+        started = time.monotonic()
+        device = _device(self.device)
+        rank, count = processes()
+        self.progress("Preparing", 0.0)
+        self.run.update(state="preparing", device=device)
+        opened = open_data(
+            self.recipe,
+            self.data,
+            self.run,
+            self.events,
+            cuda=device != "cpu",
+            progress=self.progress,
+            cancel=self.cancel,
         )
-    atomic_write_text(out / "metrics.json", json.dumps(result["metrics"], indent=2) + "\n")
-    return {"recipe": recipe.name, **result}
+        checkpoints = Checkpoints(self.out / "checkpoints")
+        if not continued and rank == 0:
+            checkpoints.clear()
+        state, damaged = checkpoints.load_last() if continued else (None, [])
+        if continued:
+            self.events.rewind(0 if state is None else int(state["events_offset"]))
+        for name in damaged:
+            self.events.note("checkpoint_damaged", f"{name} could not be read; the one before it is used.")
+        module, plan = self._module(opened, state, device)
+        watch = watch_of(self.recipe)
+        finished = ""
+        if state is not None:
+            watch.load(state["watch"])
+            finished = self._still_finished(str(state["finished"]), module.position)
+        conductor = Conductor(
+            self.recipe,
+            checkpoints,
+            self.events,
+            watch,
+            leader=rank == 0,
+            progress=self.progress,
+            cancel=self.cancel,
+            pause=self.pause,
+            out=self.out,
+        )
+        parameters = sum(p.numel() for p in module.network.parameters())
+        self.events.emit(
+            "started",
+            run_id=self.run.run_id,
+            cases=dict(opened.feed.counts),
+            parameters=parameters,
+            step=module.position.step,
+        )
+        self.events.emit("chosen", **plan.as_dict())
+        self.run.update(state="running", parameters=parameters, world=count, **plan.as_dict())
+        if not finished:
+            run_fit(
+                module,
+                opened.feed,
+                conductor,
+                device=device,
+                epochs=self.recipe.training.epochs,
+                batch_size=plan.batch_size,
+                out=self.out,
+            )
+        if rank != 0:
+            return {"run_id": self.run.run_id}
+        return self._finish(opened, module, conductor, started)
+
+    def _module(
+        self, opened: Opened, state: dict[str, Any] | None, device: str
+    ) -> tuple[TrainingModule, Plan]:
+        recipe, feed = self.recipe, opened.feed
+        _, count = processes()
+        network = build_network(recipe, None if state is not None else self.initial)
+        balanced = recipe.loss.class_weights == "balanced"
+        objective = build_objective(recipe, feed.class_counts if balanced else ())
+        plan = make_plan(recipe, network, objective, feed, device, self.run.document if state else None)
+        batches = feed.batches_per_epoch(plan.batch_size, count)
+        steps = -(-batches // recipe.training.accumulate)
+        plan.arithmetic.place_network(network, recipe.spatial_dims)
+        module = TrainingModule(
+            recipe,
+            network,
+            objective,
+            arithmetic=plan.arithmetic,
+            events=self.events,
+            position=Position(),
+            schedule=Schedule(recipe.schedule, steps, recipe.training.epochs, recipe.training.monitor.mode),
+            batches_per_epoch=batches,
+        )
+        if state is not None:
+            module.restore(state)
+        return module, plan
+
+    def _still_finished(self, why: str, position: Position) -> str:
+        """Return why training had ended, empty when this recipe goes on from there."""
+        training = self.recipe.training
+        if why == "epochs" and position.epoch < training.epochs:
+            return ""
+        if why == "budget" and (
+            training.budget_minutes is None or position.seconds < 60 * training.budget_minutes
+        ):
+            return ""
+        return why
+
+    def _finish(
+        self, opened: Opened, module: TrainingModule, conductor: Conductor, started: float
+    ) -> dict[str, Any]:
+        self.run.update(state="evaluating", ended_by=conductor.finished or "epochs")
+        finisher = Finisher(
+            self.recipe,
+            opened,
+            self.events,
+            self.out,
+            self.run.run_id,
+            self.progress,
+            self.cancel,
+            self.initial,
+            self.private_key_file,
+        )
+        done = finisher.finish(module, conductor.watch, conductor.checkpoints)
+        answer = answer_of(done, self.run.run_id, module.position.epoch, time.monotonic() - started)
+        self.run.update(state="done", seconds=answer["seconds"], epochs=module.position.epoch)
+        self.events.emit("done", bundle=answer["bundle"], step=module.position.step)
+        self.progress("Done", 1.0)
+        return answer
 
 
-def _train_segmentation(
-    recipe: Recipe,
-    settings: PhantomData,
-    cache: Path,
-    out: Path,
-    progress: Progress,
-    cancel: CancelToken | None,
-    private_key_file: Path | None,
-    reference_metrics: Mapping[str, list[float]] | None,
-) -> dict[str, Any]:
-    torch.manual_seed(recipe.seed)
-    pool = PhantomPool(cache, settings, progress)
-    network = build(recipe.network.name, **recipe.network.params)
-    weights = torch.tensor(recipe.class_weights) if recipe.class_weights else None
-    loss = DiceCrossEntropy(recipe.dice_weight, weights)
-    trained = train(
-        recipe,
-        network,
-        lambda step, items: pool.batch(recipe.seed, step, items),
-        loss,
-        out,
-        progress=progress,
-        cancel=cancel,
-    )
-    progress("Exporting", 0.0)
-    example = torch.zeros(1, 1, 32, 48, 64).normal_(generator=torch.Generator().manual_seed(0))
-    files = {
-        SAFETENSORS_FILE: safetensors_of(trained.network),
-        ONNX_FILE: onnx_of(trained.network, example, dynamic=(2, 3, 4)),
-    }
-    bundle, metrics = publish_segmentation(
-        recipe,
-        settings,
-        files,
-        cache,
-        pool.holdout_seeds(),
-        out / "bundle",
-        private_key_file,
-        reference_metrics,
-        progress,
-    )
-    return {"bundle": str(bundle), "metrics": metrics, "steps": trained.steps, "loss": trained.loss}
+def _device(wanted: str) -> str:
+    from core.compute.inference.networks import available_device
+
+    return available_device(wanted)[0]
+
+
+@contextmanager
+def _threads(recipe: Recipe) -> Iterator[None]:
+    """Leave one processor to the reader unless the recipe or the environment says otherwise."""
+    before = torch.get_num_threads()
+    wanted = recipe.training.threads
+    if wanted is None and "OMP_NUM_THREADS" not in os.environ:
+        wanted = max(1, (os.cpu_count() or 2) - 1)
+    if wanted is not None:
+        torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,63 @@
+"""In which precision and memory format a network is computed."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Precision = Literal["fp32", "bf16", "fp16"]
+MemoryFormat = Literal["contiguous", "channels_last"]
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """A precision (weights stay float32) and a memory format."""
+
+    precision: Precision = "fp32"
+    memory_format: MemoryFormat = "contiguous"
+
+    def autocast(self, device_type: str) -> AbstractContextManager[object]:
+        """Return the context of forward passes."""
+        dtype = _DTYPES.get(self.precision)
+        return nullcontext() if dtype is None else torch.autocast(device_type, dtype)
+
+    def layout(self, ndim: int) -> torch.memory_format:
+        """Return torch's memory format for tensors of ``ndim`` axes."""
+        if self.memory_format == "contiguous" or ndim not in (4, 5):
+            return torch.contiguous_format
+        return torch.channels_last if ndim == 4 else torch.channels_last_3d
+
+    def place(self, images: Tensor) -> Tensor:
+        """Return images in the memory format."""
+        return images.contiguous(memory_format=self.layout(images.ndim))
+
+    def place_network(self, network: nn.Module, spatial_dims: int) -> None:
+        """Bring the weights into the memory format."""
+        network.to(memory_format=self.layout(spatial_dims + 2))  # type: ignore[call-overload]
+
+    def __str__(self) -> str:
+        """Return for example ``bf16, channels_last``."""
+        return f"{self.precision}, {self.memory_format}"
+
+
+def first_output(answer: object) -> Tensor:
+    """Return the first output of networks that return several (deep supervision)."""
+    while not isinstance(answer, Tensor):
+        if isinstance(answer, dict):
+            answer = next(iter(answer.values()))
+        else:
+            answer = answer[0]  # type: ignore[index]
+    return answer
+
+
+def loss_of(network: nn.Module, loss: nn.Module, images: Tensor, target: Tensor, how: Arithmetic) -> Tensor:
+    """Return the float32 loss of a batch; the loss itself is computed in float32."""
+    with how.autocast(images.device.type):
+        answer = first_output(network(how.place(images)))
+    value: Tensor = loss(answer.float(), target)
+    return value

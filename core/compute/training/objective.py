@@ -1,0 +1,149 @@
+"""The network and the loss that a recipe asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from core.bundles.bundle import Bundle
+from core.compute.inference.networks import load_network
+from core.compute.training.losses.registry import build_loss
+from core.domain.errors import InputError
+from core.recipes.schema import LossPart, Recipe
+from models.networks.registry import build, spec
+
+# Losses that take class weights, and those that take label smoothing.
+_WEIGHTED = {"cross_entropy", "weighted_cross_entropy", "focal", "dice_ce", "dice_focal"}
+_SMOOTHED = {"cross_entropy", "weighted_cross_entropy"}
+
+
+def network_params(recipe: Recipe) -> dict[str, Any]:
+    """Return the network's arguments with channels in and out, and dimensions where the network has a choice."""
+    channels = len(recipe.data.channels) if len(recipe.data.channels) > 1 else recipe.preprocessing.channels
+    params: dict[str, Any] = {"in_channels": channels, "out_channels": recipe.out_channels}
+    try:
+        choice = len(spec(recipe.network.name).dimensions) > 1
+    except KeyError as error:
+        raise InputError(
+            "training.network", f"There is no network “{recipe.network.name}”.", str(error.args[0])
+        ) from error
+    if choice:
+        params["spatial_dims"] = recipe.spatial_dims
+    return params | dict(recipe.network.params)
+
+
+def build_network(recipe: Recipe, initial: Bundle | None = None) -> nn.Module:
+    """Build the network, seeded, with the weights of a bundle or of the recipe's file where given.
+
+    Raises
+    ------
+    InputError
+        ``training.network`` (unknown name or argument), ``training.initial`` (the bundle is of another network),
+        or what reading the weights refuses.
+    """
+    params = network_params(recipe)
+    torch.manual_seed(recipe.seed)
+    try:
+        network = build(recipe.network.name, **params)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "training.network",
+            f"The network “{recipe.network.name}” can't be built: {error}.",
+            "Correct network.params.",
+        ) from error
+    if initial is not None:
+        _take_over(network, initial, recipe)
+    elif recipe.network.weights is not None:
+        from pathlib import Path
+
+        from core.compute.training.pretrained import load_pretrained
+
+        load_pretrained(network, Path(recipe.network.weights))
+    return network
+
+
+def _take_over(network: nn.Module, initial: Bundle, recipe: Recipe) -> None:
+    """Load a bundle's weights; its head may have other classes, then the head stays new."""
+    source = load_network(initial)
+    if (
+        source is None
+        or initial.manifest.network is None
+        or initial.manifest.network.name != recipe.network.name
+    ):
+        raise InputError(
+            "training.initial",
+            f"{initial.manifest.title} can't be the start: it is not a {recipe.network.name} with its own weights.",
+            "Choose a model of the recipe's network.",
+        )
+    own, given = network.state_dict(), source.state_dict()
+    fitting = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
+    if len(fitting) < 0.5 * len(own):
+        raise InputError(
+            "training.initial",
+            f"{initial.manifest.title} can't be the start: {len(fitting)} of {len(own)} tensors fit.",
+            "Give the recipe the network arguments of the model.",
+        )
+    network.load_state_dict(own | fitting)
+
+
+def class_weights(recipe: Recipe, counts: Sequence[int]) -> list[float] | None:
+    """Return the weight of each class: as given, or n / (classes · count), 1 on average over the cases.
+
+    Source: scikit-learn ``compute_class_weight("balanced")``.
+    """
+    wanted = recipe.loss.class_weights
+    if wanted == "none":
+        return None
+    if not isinstance(wanted, str):
+        if len(wanted) != recipe.out_channels:
+            raise InputError(
+                "training.class_weights",
+                f"loss.class_weights has {len(wanted)} values; there are {recipe.out_channels} classes.",
+                "Give one per class, background first in segmentation.",
+            )
+        return [float(value) for value in wanted]
+    total, known = sum(counts), sum(1 for count in counts if count)
+    return [total / (known * count) if count else 0.0 for count in counts]
+
+
+class Objective(nn.Module):
+    """A loss for training and the one that validation reports (without label smoothing)."""
+
+    def __init__(self, trained: nn.Module, reported: nn.Module) -> None:
+        super().__init__()
+        self.trained, self.reported = trained, reported
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return the training loss in training mode, else the reported one."""
+        value: torch.Tensor = (self.trained if self.training else self.reported)(logits, target)
+        return value
+
+
+def build_objective(recipe: Recipe, counts: Sequence[int]) -> Objective:
+    """Build the recipe's loss; class weights and label smoothing go to every part that takes them."""
+    weights = class_weights(recipe, counts)
+    return Objective(_build(recipe, weights, recipe.training.label_smoothing), _build(recipe, weights, 0.0))
+
+
+def _build(recipe: Recipe, weights: list[float] | None, smoothing: float) -> nn.Module:
+    settings = recipe.loss
+    if settings.name == "combined" and settings.parts:
+        losses = [_part(part, weights, smoothing) for part in settings.parts]
+        return build_loss("combined", losses=losses)
+    if settings.name == "combined":
+        return build_loss("combined", **settings.params)
+    part = LossPart(name=settings.name, params=settings.params)
+    filled = _part(part, weights, smoothing)
+    return build_loss(filled["name"], **filled["params"])
+
+
+def _part(part: LossPart, weights: list[float] | None, smoothing: float) -> dict[str, Any]:
+    params = dict(part.params)
+    if weights is not None and part.name in _WEIGHTED:
+        params.setdefault("class_weights", weights)
+    if smoothing and part.name in _SMOOTHED:
+        params.setdefault("label_smoothing", smoothing)
+    return {"name": part.name, "weight": part.weight, "params": params}
