@@ -1,0 +1,375 @@
+"""What the report says, before it is laid out: sections of tables and sentences. Holds no patient identity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from core.compute.evaluation.assess import Compared, Evaluation
+from core.compute.evaluation.fairness import GroupReport
+from core.config.version import app_version
+from core.recipes.gates import Measured
+
+INTENDED_USE = "For research and review support; not for primary diagnosis."
+_WORST = 12
+_TITLES = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_f1": "F1, mean of classes",
+    "macro_precision": "Precision, mean of classes",
+    "macro_specificity": "Specificity, mean of classes",
+    "macro_auc_roc": "AUC-ROC, mean of classes",
+    "macro_auc_pr": "AUC-PR, mean of classes",
+    "cohen_kappa": "Cohen's kappa",
+    "mcc": "Matthews correlation",
+    "brier": "Brier score (0 best, 2 worst)",
+    "nll": "Negative log-likelihood",
+    "ece": "Calibration error (15 bins)",
+    "class_imbalance": "Largest class over smallest",
+    "latency_ms": "Latency per image, ms (median; 5th–95th percentile)",
+    "mean_dice": "Dice",
+    "mean_iou": "IoU",
+    "mean_sensitivity": "Sensitivity",
+    "mean_precision": "Precision",
+    "mean_nsd": "Surface Dice (area-weighted)",
+    "mean_nsd_voxel": "Surface Dice (voxels)",
+    "mean_hd95_mm": "Hausdorff 95 %, mm (area-weighted)",
+    "mean_hd95_voxel_mm": "Hausdorff 95 %, mm (voxels)",
+    "mean_hd100_mm": "Hausdorff, mm",
+    "mean_msd_mm": "Mean surface distance, mm",
+    "missed_share": "Share of structures missed",
+}
+_LEFT_OUT = {"macro_recall"}
+_CLASS_COLUMNS = (
+    ("recall", "Recall"),
+    ("precision", "Precision"),
+    ("specificity", "Specificity"),
+    ("f1", "F1"),
+    ("auc_roc", "AUC-ROC"),
+    ("auc_pr", "AUC-PR"),
+)
+_STRUCTURE_COLUMNS = (
+    ("dice", "Dice"),
+    ("iou", "IoU"),
+    ("nsd", "Surface Dice"),
+    ("hd95_mm", "HD95 mm"),
+    ("msd_mm", "Mean dist. mm"),
+    ("volume_error_percent", "Volume error %"),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell: its text, a quiet second line, and ``mark`` ``"good"`` or ``"bad"``."""
+
+    text: str
+    quiet: str = ""
+    mark: str = ""
+    number: bool = False
+
+
+@dataclass(frozen=True)
+class TableBlock:
+    """A table with a heading row; ``note`` stands below it; ``widths`` are relative."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    widths: tuple[float, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """The report in reading order; ``verdict`` is None without gates. Pictures stand after ``tables``."""
+
+    title: str
+    subtitle: str
+    facts: tuple[tuple[str, str], ...]
+    verdict: bool | None
+    verdict_text: str
+    tables: tuple[TableBlock, ...]
+    after: tuple[TableBlock, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number as the report writes it: ``–`` without a value, ``∞``, else rounded."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if abs(value) >= 100:
+        return f"{value:.0f}".replace("-", "−")
+    if abs(value) >= 10:
+        return f"{value:.1f}".replace("-", "−")
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def _measured(m: Measured | None) -> Cell:
+    if m is None:
+        return Cell("–", number=True)
+    low, high = m.bound("lower"), m.bound("upper")
+    quiet = (
+        ""
+        if math.isnan(low) or math.isnan(high) or low == high == m.value
+        else f"{number(low)} – {number(high)}"
+    )
+    return Cell(number(m.value), quiet, number=True)
+
+
+def p_value(p: float | None) -> str:
+    """Return a p value: three digits, ``< 0.001`` below."""
+    if p is None or math.isnan(p):
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def content_of(evaluation: Evaluation) -> ReportContent:
+    """Return what the report says of an evaluation."""
+    model = evaluation.model
+    patients = "not told" if evaluation.patients is None else str(evaluation.patients)
+    refused = f", {len(evaluation.refused)} of them could not be run" if evaluation.refused else ""
+    facts = (
+        ("Model", f"{model.title} ({model.id}) {model.version}"),
+        ("Weights sha256", model.sha256),
+        ("Cases", f"{evaluation.cases}{refused}"),
+        ("Patients", patients),
+        ("Data fingerprint", evaluation.fingerprint),
+        ("Ran on", f"{model.device}, {model.backend}"),
+        ("Evaluated", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by Overread {app_version()}"),
+    )
+    tables = [*_gates(evaluation), _overall(evaluation), _per_class(evaluation)]
+    after = [
+        *(block for c in evaluation.compared for block in _comparison(c)),
+        *(_group(g) for g in evaluation.fairness),
+        _worst(evaluation),
+        *_refused(evaluation),
+    ]
+    return ReportContent(
+        f"Evaluation of {model.title}",
+        INTENDED_USE,
+        facts,
+        evaluation.passed,
+        _verdict_text(evaluation),
+        tuple(tables),
+        tuple(after),
+        (*evaluation.notes, *_definitions(evaluation)),
+    )
+
+
+def _verdict_text(evaluation: Evaluation) -> str:
+    if evaluation.passed is None:
+        return "No gates were asked for."
+    failed = [v for v in evaluation.verdicts if not v.passed]
+    named = f" ({evaluation.gates_title})" if evaluation.gates_title else ""
+    if not failed:
+        return f"All {len(evaluation.verdicts)} gates passed{named}."
+    return f"{len(failed)} of {len(evaluation.verdicts)} gates not passed{named}."
+
+
+def _gates(evaluation: Evaluation) -> list[TableBlock]:
+    if evaluation.passed is None:
+        return []
+    rows = tuple(
+        (
+            Cell("passed" if v.passed else "not passed", mark="good" if v.passed else "bad"),
+            Cell(v.name),
+            Cell(number(v.value), number=True),
+            Cell(number(v.bound), number=True),
+            Cell(number(v.threshold), number=True),
+            Cell(v.reason),
+        )
+        for v in evaluation.verdicts
+    )
+    head = ("", "Gate", "Value", "Bound", "Threshold", "Why")
+    note = "A gate looks at the bound of the 95 % interval, so that few cases can't pass by luck."
+    return [TableBlock("Gates", head, rows, (0.13, 0.25, 0.09, 0.09, 0.11, 0.33), note)]
+
+
+def _overall(evaluation: Evaluation) -> TableBlock:
+    shown = [(k, m) for k, m in evaluation.metrics.items() if k not in _LEFT_OUT and k in _TITLES]
+    rows = []
+    for name, m in shown:
+        cell = _measured(m)
+        rows.append((Cell(_TITLES[name]), Cell(cell.text, number=True), Cell(cell.quiet, number=True),
+                     Cell(str(m.n), number=True)))  # fmt: skip
+    note = ""
+    if evaluation.structures is not None:
+        note = (
+            "Means over the structures of each case, then over the cases. A missed structure counts with Dice 0 and "
+            "with the image diagonal as its distance."
+        )
+    return TableBlock(
+        "All cases", ("Metric", "Value", "95 % interval", "n"), tuple(rows), (0.52, 0.14, 0.24, 0.1), note
+    )
+
+
+def _per_class(evaluation: Evaluation) -> TableBlock:
+    if evaluation.classes is not None:
+        columns, title = _CLASS_COLUMNS, "Each class"
+        count = {
+            n: str(int(k))
+            for n, k in zip(evaluation.names, evaluation.classes.matrix.sum(axis=1), strict=True)
+        }
+        head = ("Class", "Cases", *(t for _, t in columns))
+        note = "Recall is sensitivity. Intervals of recall, precision and specificity are exact (Clopper–Pearson)."
+    else:
+        assert evaluation.structures is not None
+        columns, title = _STRUCTURE_COLUMNS, "Each structure"
+        counts = evaluation.structures.counts
+        count = {n: f"{c['present']}" for n, c in counts.items()}
+        head = ("Structure", "Cases", "Missed", *(t for _, t in columns))
+        note = (
+            f"Cases: those whose truth holds the structure. Surface Dice within "
+            f"{evaluation.structures.tolerance_mm:g} mm; distances are area-weighted means with the image diagonal "
+            "for missed structures."
+        )
+    rows = []
+    for name in evaluation.names:
+        found = evaluation.per_class[name]
+        row = [Cell(name), Cell(count[name], number=True)]
+        if evaluation.structures is not None:
+            c = evaluation.structures.counts[name]
+            row.append(Cell(str(c["missed"]), number=True, mark="bad" if c["missed"] else ""))
+        rows.append((*row, *(_measured(found.get(key)) for key, _ in columns)))
+    first = 0.2 if len(head) < 9 else 0.19
+    rest = (1 - first) / (len(head) - 1)
+    small = (first, 0.6 * rest, *([0.6 * rest] if evaluation.structures is not None else []))
+    other = (1 - sum(small)) / len(columns)
+    return TableBlock(title, head, tuple(rows), (*small, *([other] * len(columns))), note)
+
+
+def _comparison(compared: Compared) -> list[TableBlock]:
+    other = compared.other
+    rows = tuple(
+        (
+            Cell(c.metric.replace("_", " ")),
+            Cell(number(c.current), number=True),
+            Cell(number(c.candidate), number=True),
+            Cell(
+                f"{'+' if c.difference > 0 else ''}{number(c.difference)}",
+                f"{number(c.ci95[0])} – {number(c.ci95[1])}".replace("– −", "to −"),
+                number=True,
+            ),
+            Cell(p_value(c.p), number=True),
+            Cell(p_value(c.p_adjusted), number=True),
+            Cell(str(c.n), number=True),
+        )
+        for c in compared.comparisons
+    )
+    methods = "; ".join(dict.fromkeys(c.method for c in compared.comparisons))
+    head = ("Metric", "Other", "This model", "Difference", "p", "p (Holm)", "n")
+    return [
+        TableBlock(
+            f"Compared with {other.title} ({other.id}) {other.version}",
+            head,
+            rows,
+            (0.27, 0.1, 0.13, 0.2, 0.1, 0.12, 0.08),
+            f"Same cases, paired. {methods}.",
+        )
+    ]
+
+
+def _group(report: GroupReport) -> TableBlock:
+    keys = list(dict.fromkeys(k for m in report.groups.values() for k in m))
+    rows = [
+        (
+            Cell(group),
+            Cell(str(max(m.n for m in found.values())), number=True),
+            *(_measured(found.get(k)) for k in keys),
+        )
+        for group, found in report.groups.items()
+    ]
+    rows += [
+        (
+            Cell(group),
+            Cell(str(n), number=True),
+            Cell("too small to compare"),
+            *([Cell("")] * (len(keys) - 1)),
+        )
+        for group, n in report.too_small.items()
+    ]
+    if report.gaps:
+        gap = [Cell(number(report.gaps.get(k)), f"p {p_value(report.p.get(k))}", number=True) for k in keys]
+        rows.append((Cell("Largest gap"), Cell(""), *gap))
+    parts = [
+        f"{title} difference {number(report.gaps[key])} (p {p_value(report.p[key])})"
+        for key, title in (("equalized_odds", "Equalized odds"), ("demographic_parity", "Demographic parity"))
+        if key in report.gaps
+    ]
+    if report.note:
+        parts.append(report.note)
+    if report.p:
+        parts.append("p: share of random groupings with a gap at least as large")
+    head = ("Group", "Cases", *(k.replace("_", " ") for k in keys))
+    rest = 0.72 / max(len(keys), 1)
+    return TableBlock(
+        f"Groups: {report.column}", head, tuple(rows), (0.18, 0.1, *([rest] * len(keys))), ". ".join(parts)
+    )
+
+
+def _worst(evaluation: Evaluation) -> TableBlock:
+    shown = evaluation.case_rows[:_WORST]
+    note = (
+        f"Cases are numbered in the order of the data; the {len(shown)} worst of {len(evaluation.case_rows)}."
+    )
+    if evaluation.classes is not None:
+        rows = tuple(
+            (
+                Cell(str(r["case"])),
+                Cell(r["truth"]),
+                Cell(r["predicted"], mark="" if r["right"] else "bad"),
+                Cell(number(r["probability_of_truth"]), number=True),
+                Cell(number(r["confidence"]), number=True),
+            )
+            for r in shown
+        )
+        head = ("Case", "Truth", "Predicted", "Probability of truth", "Confidence")
+        return TableBlock("Worst cases", head, rows, (0.14, 0.28, 0.28, 0.17, 0.13), note)
+    rows = tuple(
+        (
+            Cell(str(r["case"])),
+            Cell(number(r["mean_dice"]), number=True),
+            Cell(_lowest(r["dice"])),
+            Cell(", ".join(r["missed"]) or "none", mark="bad" if r["missed"] else ""),
+        )
+        for r in shown
+    )
+    head = ("Case", "Mean Dice", "Lowest Dice", "Missed")
+    return TableBlock("Worst cases", head, rows, (0.14, 0.14, 0.42, 0.3), note)
+
+
+def _lowest(dice: dict[str, float]) -> str:
+    return ", ".join(
+        f"{name} {number(value)}" for name, value in sorted(dice.items(), key=lambda x: x[1])[:3]
+    )
+
+
+def _refused(evaluation: Evaluation) -> list[TableBlock]:
+    if not evaluation.refused:
+        return []
+    rows = tuple((Cell(r.case), Cell(r.code), Cell(r.message)) for r in evaluation.refused[:30])
+    more = len(evaluation.refused) - len(rows)
+    note = "They are in no metric above." + (f" {more} more are in metrics.json." if more else "")
+    return [
+        TableBlock("Cases that could not be run", ("Case", "Reason", "Remedy"), rows, (0.12, 0.28, 0.6), note)
+    ]
+
+
+def _definitions(evaluation: Evaluation) -> Sequence[str]:
+    found = [
+        "Intervals are 95 % percentile bootstrap intervals over patients (over cases where patients aren't told)."
+    ]
+    if evaluation.temperature is not None:
+        t = evaluation.temperature
+        word = "too sure" if t > 1.05 else "not sure enough" if t < 0.95 else "calibrated"
+        found.append(f"On these cases the model is {word}: a temperature of {t:.2f} would calibrate it best.")
+    if evaluation.structures is not None:
+        found.append(
+            "Hausdorff 95 and surface Dice weigh the surface between voxel centres by its area (as surface-distance "
+            "does); values marked “voxels” count surface voxels (as MONAI does)."
+        )
+    return found
