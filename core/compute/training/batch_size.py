@@ -94,8 +94,8 @@ def activation_bytes(
 ) -> float:
     """Return the bytes that a step holds beside weights: peak on a GPU, else what the graph keeps for the way back.
 
-    On the processor each storage that autograd saves is counted once; the largest one is added twice for the outputs and
-    gradients that live at the same moment.
+    On the processor each storage that autograd saves is counted once; the largest one is added twice, for the outputs
+    and gradients that live at the same moment.
     """
     one = copy.deepcopy(network).to(device).train()
     how.place_network(one, batch["image"].ndim - 2)

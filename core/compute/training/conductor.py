@@ -1,5 +1,8 @@
 """What happens between steps: cancel, pause, budget, memory watch, checkpoints, the books of an epoch."""
 
+# ruff: noqa: ARG002
+# (Lightning calls its hooks with arguments that not every hook needs.)
+
 from __future__ import annotations
 
 import math

@@ -13,13 +13,18 @@ Batch = dict[str, Any]
 class Feed(Protocol):
     """The cases of a training, divided into parts.
 
-    A batch is ``{"image": float32 (N, C, …), "target": int64 (N,) or (N, …), "case": list of str}``. Training batches are a
-    pure function of (seed, epoch, number of the batch, rank), so that a resumed epoch goes on where it stopped. Validation and
-    test batches hold whole cases.
+    A batch is ``{"image": float32 (N, C, …), "target": int64 (N,) or (N, …), "case": list of str}``. Training
+    batches are a pure function of (seed, epoch, number of the batch, rank), so that a resumed epoch goes on where it
+    stopped. Validation and test batches hold whole cases.
     """
 
-    counts: Mapping[str, int]
-    class_counts: Sequence[int]
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Cases by part."""
+
+    @property
+    def class_counts(self) -> Sequence[int]:
+        """Training cases (segmentation: voxels) of each class."""
 
     def batches_per_epoch(self, batch_size: int, world: int) -> int:
         """Return how many batches each process gets per epoch."""

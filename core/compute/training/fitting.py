@@ -28,7 +28,7 @@ def build_trainer(
 ) -> pl.Trainer:
     """Return a Trainer for this process.
 
-    Several processes (``torch.distributed.run``) average their gradients by DDP, over gloo on processors and NCCL on GPUs.
+    Several processes (``torch.distributed.run``) average their gradients by DDP: gloo on processors, NCCL on GPUs.
     """
     _, count = processes()
     strategy: Any = "auto"

@@ -174,12 +174,12 @@ class TrainingModule(pl.LightningModule):
             raise InputError(
                 "training.diverged",
                 f"The loss or its gradients are not finite at step {self.position.step}.",
-                "Lower optimizer.learning_rate, set training.gradient_clip, or check the images for values that aren't numbers.",
+                "Lower optimizer.learning_rate, set training.gradient_clip, or check the images.",
             )
         multiple = self.schedule.rate(self.position.step)
         for one in self.optimizer.param_groups:
             one["lr"] = one["full_rate"] * multiple
-        self.optimizers().step()  # type: ignore[union-attr]
+        self.optimizers().step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update(self.network, self.position.step)
         self._tell(multiple, norm)

@@ -61,7 +61,7 @@ def build_network(recipe: Recipe, initial: Bundle | None = None) -> nn.Module:
 
         from core.compute.training.pretrained import load_pretrained
 
-        load_pretrained(network, Path(recipe.network.weights))
+        load_pretrained(network, recipe.network.name, Path(recipe.network.weights))
     return network
 
 

@@ -54,8 +54,8 @@ def validate_case(
 ) -> None:
     """Give the answers to a batch of whole cases to the meter.
 
-    Volumes go through slab by slab, so that the logits of a whole body are never held. The loss of a case is then the mean
-    over its slabs, weighed by their voxels.
+    Volumes go through slab by slab, so that the logits of a whole body are never held. The loss of a case is then the
+    mean over its slabs, weighed by their voxels.
     """
     if recipe.task == "classification":
         logits = backend(batch["image"])
