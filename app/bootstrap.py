@@ -20,6 +20,7 @@ from app.actions.browser_actions import add_browser_actions
 from app.actions.library_actions import DeskSubjects, add_library_actions
 from app.actions.picture_actions import add_object_actions, add_time_actions
 from app.actions.schemes import DEFAULT, KeyScheme, scheme_names
+from app.actions.training_actions import add_training_actions
 from app.actions.window_actions import (
     Subjects,
     add_model_actions,
@@ -55,6 +56,7 @@ from app.presenters.study_marks import StudyMarks
 from app.presenters.study_opening import StudyOpener
 from app.presenters.tags import TagsPresenter
 from app.presenters.time_points import TimePointStore
+from app.presenters.training_desk import PROGRESS, TrainingDesk
 from app.presenters.watching import WatchPresenter
 from app.presenters.worklist import WorklistPresenter
 from app.presenters.worklist_state import WorklistState
@@ -75,8 +77,11 @@ from app.views.settings.settings_panel import SettingsPanel
 from app.views.settings.watch_section import WatchSection
 from app.views.tags.tags_panel import TagsPanel
 from app.views.theme import Theme
+from app.views.training.training_panel import TrainingPanel
+from app.views.training_commands import TrainingCommands
 from app.views.viewport.playback_bar import PlaybackBar
 from app.views.widgets.controls import action_button
+from app.views.widgets.lazy_page import LazyPage
 from app.views.widgets.notice_stack import NoticeStack
 from app.views.widgets.question_stack import QuestionStack
 from app.views.widgets.status_bar import StatusBar
@@ -184,6 +189,7 @@ class Application(QObject):
         self.reading.set_texts(chosen.corner_texts)
         self.playback = PlaybackPresenter(self.notices, self.reading, TimePointStore(engine, tasks))
         self.derived = DerivedPresenter(engine, tasks, self.notices, self.reading)
+        self.training = TrainingDesk(engine, tasks, self.notices)
         panels = Panels(
             self.reading,
             self.findings,
@@ -221,6 +227,8 @@ class Application(QObject):
         self.library_commands = LibraryCommands(self.housekeeping, self.watch)
         desk = DeskSubjects(self.imports, self.questions, self.tags, self.housekeeping)
         add_library_actions(self.registry, desk, self.library_commands.runs())
+        self.training_commands = TrainingCommands(self.training, self._model_in_sight)
+        add_training_actions(self.registry, self.training, self.training_commands.runs())
         self.palette = PalettePresenter(
             lambda: [*self.registry.commands(), *self.saved_filters.commands()], self._run_command
         )
@@ -250,6 +258,7 @@ class Application(QObject):
         self.import_panel = ImportPanel(self.imports, self.issues, self.identity, theme, registry)
         self.tags_panel = TagsPanel(self.tags, theme, registry)
         self.library_panel = LibraryPanel(self.housekeeping, self.identity, theme, registry)
+        self.training_page = LazyPage(self._make_training_panel)
 
     def _make_window(self, theme: Theme) -> None:
         parts = Parts(
@@ -270,6 +279,7 @@ class Application(QObject):
             self.import_panel,
             self.tags_panel,
             self.library_panel,
+            self.training_page,
             self.audit_panel,
             self.settings_panel,
             self.playback_bar,
@@ -295,6 +305,7 @@ class Application(QObject):
         )
         self.commands.attach(desk)
         self.library_commands.attach(self.window, self.tags_panel, self.library_panel)
+        self.training_commands.attach(self.window, self.training_page)
 
     def _wire(self) -> None:
         self.status.attach(self.status_bar)
@@ -329,6 +340,7 @@ class Application(QObject):
         self.settings.applied = self._apply_settings
         self.reading.subscribe(lambda: self.settings.change(corner_texts=self.reading.intent.texts))
         self._wire_desk()
+        self._wire_training()
         self._job_events = JobEvents(self.events, self.jobs, self)
         self.window.first_painted.connect(self._open_engine)
 
@@ -345,6 +357,23 @@ class Application(QObject):
         self.marks.delete_requested = self.housekeeping.delete_studies
         self.housekeeping.removed = self._on_removed
         self.housekeeping.quit = self.window.quit
+
+    def _make_training_panel(self) -> TrainingPanel:
+        return TrainingPanel(
+            self.training,
+            self.tasks,
+            self.identity,
+            self.commands.theme,
+            self.worklist.text_of,
+            self.opener.open_series_of,
+        )
+
+    def _wire_training(self) -> None:
+        self.training.runs.attach(_Listener(self.status.set_training))
+        self.training.candidates.changed = self._on_model_changed
+        self.status_bar.training.clicked.connect(lambda: self.training_commands.open_page(PROGRESS))
+        self.status_bar.training_act.clicked.connect(self.training.runs.pause_or_resume_active)
+        self.reading.subscribe(self.training.activity)
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -375,6 +404,7 @@ class Application(QObject):
         self.audit.verify()
         self.issues.refresh()
         self.watch.load()
+        self.training.begin()
         # What can't be loaded now is told when it is needed.
         self.tasks.io(self.engine.warm_up, lambda _: None, lambda _: None)
         self.imports.import_paths(self._start.files)
@@ -513,6 +543,22 @@ class Application(QObject):
     def _on_painted(self, slot: str) -> None:
         if slot == self.reading.intent.active.value:
             self.playback_bar.note_painted()
+
+    def _model_in_sight(self) -> str:
+        """Return the model of the result on screen, else the first that fits the series."""
+        result = self.findings.result
+        if result is not None:
+            return result.model.id
+        rows = self.models.state.rows
+        return rows[0].id if rows else ""
+
+    def _on_model_changed(self) -> None:
+        """Another version of a model is in use: ask again which models fit."""
+        if self.session.summary is not None:
+            self.models.set_series(self.session.summary)
+            if self.reading.volume is not None:
+                self.models.set_volume(self.reading.volume)
+        self._refresh_audit()
 
     def _refresh_audit(self) -> None:
         if self.audit_panel.isVisible():

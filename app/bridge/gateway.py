@@ -18,6 +18,7 @@ from app.bridge import collector
 from app.bridge.browser_gateway import BrowserGateway
 from app.bridge.derived_gateway import DerivedGateway
 from app.bridge.library_gateway import LibraryGateway
+from app.bridge.training_gateway import TrainingGateway
 from app.bridge.translation import SETTING_OF, audit_row, job_row, model_offer, preferences_row
 from app.presenters.ports import (
     AuditCheck,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from core.services.job_board import JobBoard
 
 
-class EngineGateway(BrowserGateway, LibraryGateway, DerivedGateway):
+class EngineGateway(BrowserGateway, LibraryGateway, DerivedGateway, TrainingGateway):
     """Opens the engine on the database thread and calls its services.
 
     Parameters
@@ -89,6 +90,7 @@ class EngineGateway(BrowserGateway, LibraryGateway, DerivedGateway):
     def close(self) -> None:
         """Stop the worker and close the library; called on the db thread."""
         self.close_library()
+        self.close_training()
         if self._board is not None:
             self._board.shutdown()
         if self._engine is not None:

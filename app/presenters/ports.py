@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from app.presenters.ports_browser import BrowserEngine
 from app.presenters.ports_derived import DerivedEngine
 from app.presenters.ports_library import LibraryEngine
+from app.presenters.ports_training import TrainingEngine
 from core.domain.errors import AppError
 from core.domain.explanation import Explanation
 from core.domain.geometry import VolumeGeometry
@@ -168,7 +169,7 @@ class Tasks(Protocol):
         """Run ``call`` on the GUI thread soon; may be called from any thread."""
 
 
-class ReviewEngine(BrowserEngine, LibraryEngine, DerivedEngine, Protocol):
+class ReviewEngine(BrowserEngine, LibraryEngine, DerivedEngine, TrainingEngine, Protocol):
     """The services behind the screens; every method blocks."""
 
     @property

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from app.presenters.audit import AuditState
 from app.presenters.jobs import JobsState
 from app.presenters.ports import Presenter, seconds_in_words
+from app.presenters.training_runs import TrainingRunsState
+from app.presenters.training_words import status_in_words
 from core.domain.study import SeriesSummary
 
 DISCLAIMER = "Not for primary diagnosis"
@@ -23,7 +25,10 @@ class Badge:
 
 @dataclass(frozen=True)
 class StatusState:
-    """What the status bar shows; ``activity`` is empty when nothing runs. ``cancels`` names what Cancel stops."""
+    """What the status bar shows; ``activity`` is empty when nothing runs. ``cancels`` names what Cancel stops.
+
+    ``training_act`` is what the button beside the training does: ``"pause"``, ``"resume"`` or nothing.
+    """
 
     activity: str = ""
     fraction: float = 0.0
@@ -34,6 +39,8 @@ class StatusState:
     device: str = "CPU"
     questions: Badge | None = None
     imports: Badge | None = None
+    training: Badge | None = None
+    training_act: str = ""
 
 
 class StatusPresenter(Presenter[StatusState]):
@@ -98,6 +105,16 @@ class StatusPresenter(Presenter[StatusState]):
     def set_imports(self, badge: Badge | None) -> None:
         """Take what imports left to look at."""
         self._publish(replace(self.state, imports=badge))
+
+    def set_training(self, state: TrainingRunsState) -> None:
+        """Take the trainings; the one that goes on stands beside the jobs."""
+        run = state.active
+        if run is None:
+            self._publish(replace(self.state, training=None, training_act=""))
+            return
+        act = "pause" if run.can_pause else "resume" if run.can_resume else ""
+        badge = Badge(status_in_words(run), explanation=f"{run.title}: follow the training")
+        self._publish(replace(self.state, training=badge, training_act=act))
 
     def set_audit(self, state: AuditState) -> None:
         """Take the state of the audit trail."""

@@ -45,6 +45,14 @@ class StudyOpener:
             return
         self._fetch(study_uid, lambda: study_uid, lambda _: "")
 
+    def open_series_of(self, study_uid: str, series_key: str) -> None:
+        """Open a series of a study, whether the list shows it or not."""
+        known = next((s for s in self._worklist.known_series(study_uid) if s.key == series_key), None)
+        if known is not None and self._worklist.line(study_uid) is not None:
+            self._open(known)
+        else:
+            self._fetch(study_uid, lambda: study_uid, lambda _: series_key)
+
     def inspect(self, row: Row) -> None:
         """Hand the series that a line stands for to ``inspected``; nothing is opened."""
         worklist = self._worklist

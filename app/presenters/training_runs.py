@@ -73,6 +73,8 @@ class TrainingRunsPresenter(Presenter[TrainingRunsState]):
         self._store = CurveStore()
         self._restoring = ""
         self._early: list[CurvePoint] = []
+        self._events = 0
+        self._told: dict[str, int] = {}
         self.finished: Callable[[TrainingRun], None] = lambda _: None
 
     def curves(self) -> tuple[Curve, ...]:
@@ -86,10 +88,16 @@ class TrainingRunsPresenter(Presenter[TrainingRunsState]):
 
     def refresh(self) -> None:
         """Read the trainings, and the curves of the newest or chosen one."""
-        self._tasks.io(self._engine.trainings, self._take_runs, self._notices.report)
+        asked = self._events
+        self._tasks.io(
+            self._engine.trainings, lambda runs: self._take_runs(runs, asked), self._notices.report
+        )
 
-    def _take_runs(self, runs: Sequence[TrainingRun]) -> None:
-        self._publish(replace(self.state, runs=tuple(runs), loaded=True))
+    def _take_runs(self, runs: Sequence[TrainingRun], asked: int) -> None:
+        # What an event told after the question was asked is newer than the answer.
+        newer = {run.run_id: run for run in self.state.runs if self._told.get(run.run_id, 0) > asked}
+        listed = tuple(newer.pop(run.run_id, run) for run in runs)
+        self._publish(replace(self.state, runs=(*newer.values(), *listed), loaded=True))
         self._choose_something()
 
     def choose(self, run_id: str) -> None:
@@ -143,6 +151,8 @@ class TrainingRunsPresenter(Presenter[TrainingRunsState]):
 
     def take(self, run: TrainingRun) -> None:
         """Take the present state of a training."""
+        self._events += 1
+        self._told[run.run_id] = self._events
         before = next((known for known in self.state.runs if known.run_id == run.run_id), None)
         if before is None:
             runs = (run, *self.state.runs)

@@ -181,6 +181,15 @@ def worst_first(cases: Sequence[CaseComparison]) -> tuple[CaseComparison, ...]:
     return tuple(sorted(cases, key=lambda case: (case.difference, case.candidate, case.case_id)))
 
 
+def worst_label_in_words(case: CaseComparison) -> str:
+    """Return the label on which the candidate lost most, or the class of a picture."""
+    if not case.per_label:
+        return case.truth
+    label = min(case.per_label, key=lambda name: (case.per_label[name][1] - case.per_label[name][0], name))
+    current, candidate = case.per_label[label]
+    return f"{label} {plain(current)} → {plain(candidate)}"
+
+
 def entry_in_words(entry: PromotionEntry) -> str:
     """Return what a change of version was."""
     if entry.action == "rollback":

@@ -28,7 +28,7 @@ from app.views.widgets.section import Accordion, Section
 
 _RIGHT_STRETCH = (1, 0, 0, 0, 0)
 _COMPACT_BELOW = 1000
-JOBS_TAB, IMPORT_TAB, TAGS_TAB, LIBRARY_TAB, AUDIT_TAB, SETTINGS_TAB = range(6)
+JOBS_TAB, IMPORT_TAB, TAGS_TAB, LIBRARY_TAB, TRAINING_TAB, AUDIT_TAB, SETTINGS_TAB = range(7)
 _MOST_OF_THE_HEIGHT = 0.6
 
 
@@ -47,6 +47,7 @@ class Parts:
     imports: QWidget
     tags: QWidget
     library: QWidget
+    training: QWidget
     audit: QWidget
     settings: QWidget
     playback: QWidget
@@ -108,6 +109,7 @@ class MainWindow(QMainWindow):
         self.bottom_panel.addTab(parts.imports, "Import")
         self.bottom_panel.addTab(parts.tags, "Elements")
         self.bottom_panel.addTab(parts.library, "Library")
+        self.bottom_panel.addTab(parts.training, "Training")
         self.bottom_panel.addTab(parts.audit, "Audit")
         self.bottom_panel.addTab(parts.settings, "Settings")
         # The widest page must not push the panels at the sides together.

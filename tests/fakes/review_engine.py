@@ -37,6 +37,7 @@ from core.domain.study import PatientIdentity, SeriesKind, SeriesSummary, StudyS
 from core.domain.volume import SeriesIssue, Volume
 from tests.fakes.browser_engine import FakeBrowserEngine
 from tests.fakes.library_engine import FakeLibraryEngine
+from tests.fakes.training_engine import FakeTrainingEngine
 
 ORGAN = CodedConcept("39607008", "SCT", "Lung structure")
 TISSUE = CodedConcept("85756007", "SCT", "Tissue")
@@ -124,7 +125,7 @@ MISFIT = ModelOffer(
 )
 
 
-class FakeReviewEngine(FakeBrowserEngine, FakeLibraryEngine):
+class FakeReviewEngine(FakeBrowserEngine, FakeLibraryEngine, FakeTrainingEngine):
     """Answers from attributes that a test may change; ``errors`` names methods that refuse."""
 
     def __init__(self) -> None:
@@ -151,6 +152,7 @@ class FakeReviewEngine(FakeBrowserEngine, FakeLibraryEngine):
         self.images: dict[str, tuple[SeriesSummary, int]] = {}
         self.time_points = 1
         self.prepare_library()
+        self.prepare_training()
 
     def _note(self, name: str, *arguments: Any) -> None:
         self.calls.append((name, *arguments))

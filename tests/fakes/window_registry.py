@@ -8,6 +8,8 @@ from app.actions.action import ActionRegistry
 from app.actions.browser_actions import add_browser_actions
 from app.actions.library_actions import RUNS, add_library_actions
 from app.actions.picture_actions import add_object_actions, add_time_actions
+from app.actions.training_actions import RUNS as TRAINING_RUNS
+from app.actions.training_actions import add_training_actions
 from app.actions.window_actions import (
     WINDOW_ACTIONS,
     add_model_actions,
@@ -27,4 +29,5 @@ def full_registry() -> ActionRegistry:
     add_time_actions(registry, subjects.playback)
     add_object_actions(registry, subjects.derived, subjects.reading)
     add_library_actions(registry, subjects, dict.fromkeys(RUNS, lambda: None))
+    add_training_actions(registry, subjects, dict.fromkeys(TRAINING_RUNS, lambda: None))
     return registry

@@ -26,6 +26,7 @@ from app.views.widgets.controls import (
     ProgressBar,
     clear_layout,
     column,
+    follow_keys,
     panel,
     row,
 )
@@ -127,12 +128,16 @@ class ModelsPanel(QWidget):
         self._others_button.clicked.connect(self._toggle_others)
         self._others = Label("", "faint", wrap=True)
         self._others.hide()
+        self.improve = QPushButton("Improve model…")
+        self.improve.setProperty("role", "link")
+        follow_keys(self.improve, registry, "training.improve")
+        self.improve.clicked.connect(lambda: registry.trigger("training.improve"))
         body = panel(
             "plain",
             column(
                 self._message,
                 self._cards_layout,
-                self._others_button,
+                row(self._others_button, 1, self.improve, gap=8),
                 self._others,
                 1,
                 gap=8,

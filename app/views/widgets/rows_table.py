@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtCore import QAbstractItemModel, QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtWidgets import QButtonGroup, QHeaderView, QPushButton, QStackedWidget, QTableView, QWidget
 
 from app.views.theme import Theme
@@ -66,7 +66,7 @@ class RowsModel(QAbstractTableModel, Generic[RowT]):
         return None
 
 
-def rows_table(theme: Theme, model: QAbstractTableModel, name: str, widths: Sequence[int]) -> QTableView:
+def rows_table(theme: Theme, model: QAbstractItemModel, name: str, widths: Sequence[int]) -> QTableView:
     """Return a table for a model; the last column takes the rest."""
     table = QTableView()
     table.setModel(model)

@@ -12,6 +12,7 @@ from app.views.theme import Theme
 from app.views.widgets.controls import BadgeButton, ElidedLabel, IconButton, Label, ProgressBar, row
 
 _NOT_STOPPED = ("export", "backup")
+_ACTS = {"pause": ("pause", "Pause the training"), "resume": ("play", "Let the training go on")}
 _ROLES = {"none": "dim", "verified": "verified", "caution": "caution", "danger": "danger"}
 
 
@@ -38,6 +39,8 @@ class StatusBar(QFrame):
         self._stop.clicked.connect(lambda: cancel(self._cancels))
         self._geometry, self._lossy = Label(), Label()
         self.questions, self.imports = BadgeButton(), BadgeButton()
+        self.training = BadgeButton()
+        self.training_act = IconButton(theme, "pause", "", compact=True)
         self.audit = BadgeButton()
         self.audit.clicked.connect(open_audit)
         self._device = Label("CPU", "dim")
@@ -48,6 +51,8 @@ class StatusBar(QFrame):
             self._activity,
             self._progress,
             self._stop,
+            self.training,
+            self.training_act,
             self.questions,
             self.imports,
             *buttons,
@@ -74,7 +79,12 @@ class StatusBar(QFrame):
         self._progress.setVisible(busy)
         self._progress.set_fraction(state.fraction)
         self._stop.setVisible(busy and state.cancels not in _NOT_STOPPED)
-        for button, waiting in ((self.questions, state.questions), (self.imports, state.imports)):
+        self._show_act(state.training_act)
+        for button, waiting in (
+            (self.questions, state.questions),
+            (self.imports, state.imports),
+            (self.training, state.training),
+        ):
             button.setVisible(waiting is not None)
             if waiting is not None:
                 _draw(button, waiting)
@@ -85,6 +95,14 @@ class StatusBar(QFrame):
         ):
             _draw(label, badge)
         self._device.setText(state.device)
+
+    def _show_act(self, act: str) -> None:
+        self.training_act.setVisible(bool(act))
+        if act:
+            icon, tip = _ACTS[act]
+            self.training_act.set_icon(icon)
+            self.training_act.setToolTip(tip)
+            self.training_act.setAccessibleName(tip)
 
 
 def _draw(label: Label | BadgeButton, badge: Badge) -> None:

@@ -103,6 +103,21 @@ def test_only_the_training_looked_at_is_drawn(engine: Engine) -> None:
     assert runs.curves()[0].values == (1.0,)
 
 
+def test_an_answer_that_is_older_than_an_event_is_not_believed(engine: Engine) -> None:
+    tasks = DeferredTasks()
+    engine.training_runs = [training()]
+    runs = runs_of(engine, tasks)
+    runs.refresh()
+    tasks.run_some(1)
+    runs.on_event(TrainingChanged(training(state=TrainingState.CANCELLED)))
+    runs.on_event(TrainingChanged(training(run_id="new")))
+    tasks.run_all()
+    assert [(run.run_id, run.state.value) for run in runs.state.runs] == [
+        ("new", "running"),
+        ("run1", "cancelled"),
+    ]
+
+
 def test_pause_resume_cancel_reach_the_engine(engine: Engine) -> None:
     engine.training_runs = [training()]
     runs = runs_of(engine)

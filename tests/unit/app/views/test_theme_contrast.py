@@ -54,6 +54,12 @@ def test_controls_stand_out(theme: Theme, token: str, surface: str) -> None:
     assert contrast_ratio(theme.color(token), theme.color(surface)) >= 3.0
 
 
+@pytest.mark.parametrize("surface", ["panel", "raised"])
+@pytest.mark.parametrize("token", ["curve_1", "curve_2", "curve_3"])
+def test_curves_stand_out(theme: Theme, token: str, surface: str) -> None:
+    assert contrast_ratio(theme.color(token), theme.color(surface)) >= 3.0
+
+
 @pytest.mark.parametrize("token", ["plane_axial", "plane_coronal", "plane_sagittal", "overlay_text"])
 def test_marks_on_the_picture_stand_out(theme: Theme, token: str) -> None:
     assert contrast_ratio(theme.color(token), theme.color("picture")) >= 4.5

@@ -1,0 +1,1 @@
+"""Training, candidates, and how readers and models agree."""
