@@ -14,9 +14,7 @@ from core.compute.evaluation.segmentation import dice_over_cases
 from core.compute.inference.loaded import ModelCache
 from core.compute.inference.run import run_bundle
 from core.compute.selftest import run_selftest
-from core.compute.training.image_data import read_pictures, split_pictures
 from core.compute.training.publish import phantom_volume
-from core.compute.training.recipe import FolderData, load_recipe
 from core.config.resources import shipped_bundles_dir
 from core.domain.geometry import VolumeGeometry
 from core.domain.volume import Volume
@@ -24,6 +22,7 @@ from core.phantom.labels import THORAX_SEGMENTS
 from core.phantom.population import random_spec
 from core.phantom.thorax import make_thorax
 from tests.fakes.data import data_path
+from tests.fakes.mednist_split import read_pictures, split_pictures
 
 LIMIT_BYTES = 15_000_000
 # A little under what was measured when the weights were made (see the card).
@@ -89,10 +88,8 @@ def test_the_thorax_network_segments_a_real_ct(thorax: Bundle) -> None:
 @pytest.mark.data
 def test_the_classifier_names_held_out_pictures(mednist: Bundle) -> None:
     folder = data_path("core/images2d/mednist")
-    recipe = load_recipe("mednist")
-    assert isinstance(recipe.data, FolderData)
-    pictures = read_pictures(folder, recipe.data)
-    split = split_pictures(pictures, recipe.data, recipe.seed)
+    pictures = read_pictures(folder)
+    split = split_pictures(pictures)
     cache = ModelCache()
     right = 0
     names = {label.value: label.name for label in mednist.manifest.labels}
