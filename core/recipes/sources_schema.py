@@ -25,6 +25,10 @@ class ClassFolders(Strict):
     )
     patient_pattern: str | None = None
     run_length: int = Field(default=1, ge=1)
+    parts: dict[Literal["train", "validation", "test"], str] = Field(
+        default_factory=dict,
+        description="Folder of each part, where the class folders lie within such (split method “given”).",
+    )
 
 
 class ImageMaskFiles(Strict):

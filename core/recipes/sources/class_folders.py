@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.recipes.cases import Case
+from core.recipes.cases import Case, Part
 from core.recipes.sources.base import (
     DICOM,
     NIFTI,
@@ -36,16 +36,27 @@ class ClassFoldersSource(CaseSource):
             )
         pattern = PatientPattern(settings.patient_pattern) if settings.patient_pattern else None
         found: list[Case] = []
-        for label, (name, below) in enumerate(zip(settings.classes, folders, strict=True)):
-            for number, path in enumerate(_pictures(folder, below, name)):
-                case_id = path.relative_to(folder).as_posix()
-                patient = case_id
-                if pattern is not None:
-                    patient = pattern.patient(path)
-                elif settings.run_length > 1:
-                    patient = f"{below}/run-{number // settings.run_length:05d}"
-                found.append(Case(case_id, patient, case_id, {channels[0]: (path,)}, label=label))
+        for below, part in _places(settings):
+            for label, (name, own) in enumerate(zip(settings.classes, folders, strict=True)):
+                place = f"{below}/{own}" if below else own
+                for number, path in enumerate(_pictures(folder, place, name)):
+                    case_id = path.relative_to(folder).as_posix()
+                    patient = case_id
+                    if pattern is not None:
+                        patient = pattern.patient(path)
+                    elif settings.run_length > 1:
+                        patient = f"{place}/run-{number // settings.run_length:05d}"
+                    found.append(
+                        Case(case_id, patient, case_id, {channels[0]: (path,)}, label=label, part=part)
+                    )
         return found
+
+
+def _places(settings: ClassFolders) -> list[tuple[str, Part | None]]:
+    """Return the folders that hold the class folders, each with its part."""
+    if not settings.parts:
+        return [("", None)]
+    return [(settings.parts[part.value], part) for part in Part if part.value in settings.parts]
 
 
 def _pictures(folder: Path, below: str, name: str) -> list[Path]:
