@@ -18,7 +18,7 @@ Side = str
 """``"test"`` or ``"train"``."""
 
 
-def tested_patients(patients: int) -> int:
+def size_of_test_set(patients: int) -> int:
     """Return how many of so many patients the test set should have.
 
     Three of ten; of few patients three, but never more than half of them.
@@ -42,7 +42,7 @@ def assign_sides(
     """
     new = sorted((patient for patient in patients if patient not in frozen), key=order)
     tested = sum(frozen.get(patient) == "test" for patient in patients)
-    missing = max(0, tested_patients(len(patients)) - tested)
+    missing = max(0, size_of_test_set(len(patients)) - tested)
     sides = {patient: frozen[patient] for patient in patients if patient in frozen}
     sides |= {patient: "test" if place < missing else "train" for place, patient in enumerate(new)}
     return sides
