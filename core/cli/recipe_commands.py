@@ -54,10 +54,16 @@ def explore_command(
     as_json: JsonOption = False,
 ) -> None:
     """Report on a data set: counts, division, geometry, values, pictures, duplicates."""
-    chosen = _recipe(data, recipe, overrides or [])
+    chosen, notes = _recipe(data, recipe, overrides or [])
     labels = {label.value: label.name for label in chosen.bundle.labels}
     report = explore(
-        data, chosen.data, chosen.seed, labels, name=data.resolve().name, progress=TerminalProgress()
+        data,
+        chosen.data,
+        chosen.seed,
+        labels,
+        name=data.resolve().name,
+        notes=notes,
+        progress=TerminalProgress(),
     )
     files = write_report(report, out)
     document = {**report.document(), "files": [{"kind": kind, "path": path} for kind, path in files.items()]}
@@ -85,7 +91,7 @@ def stats_command(
     as_json: JsonOption = False,
 ) -> None:
     """Mean and deviation of the training part: show them, save them, or check that saved ones are of this data."""
-    chosen = _recipe(data, recipe, overrides or [])
+    chosen, _ = _recipe(data, recipe, overrides or [])
     cases = list_cases(chosen.data.source, data, chosen.data.channels, chosen.data.missing)
     split = split_cases(cases, chosen.data.split, chosen.seed, picture_thumbnail)
     training = split.parts[Part.TRAIN]
@@ -200,11 +206,12 @@ def _write(file: Path, document: dict[str, Any], *, replace: bool, ask: bool) ->
     load_recipe(file)
 
 
-def _recipe(data: Path, recipe: str | None, overrides: list[str]) -> Recipe:
+def _recipe(data: Path, recipe: str | None, overrides: list[str]) -> tuple[Recipe, tuple[str, ...]]:
+    """Return the recipe that is named, or one that fits the folder, with what a person should know of it."""
     if recipe is not None:
-        return load_recipe(recipe, overrides)
+        return load_recipe(recipe, overrides), ()
     proposal = propose(data)
-    return parse_recipe(draft_recipe(proposal, data.resolve().name), overrides)
+    return parse_recipe(draft_recipe(proposal, data.resolve().name), overrides), proposal.notes
 
 
 __all__ = ["explore_command", "init_command", "register", "stats_command"]

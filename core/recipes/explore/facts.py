@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from core.domain.geometry import apply_reorientation
 from core.domain.volume import Volume
 from core.recipes.cases import Case, CaseData
 from core.recipes.thumbnails import resized
@@ -94,16 +95,22 @@ def _samples(voxels: NDArray) -> NDArray[np.float32]:
 def _picture(
     volume: Volume, labels: NDArray[np.uint8] | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    plane = volume.geometry.shape_kji[0] // 2
+    geometry, voxels = volume.geometry, volume.voxels
+    if _measured(volume) and volume.positioned and geometry.shape_kji[0] > 1:
+        # Axial, as one reads it: the patient's right at the left, the front at the top.
+        geometry, permutation, flips = geometry.reoriented("LPS")
+        voxels = apply_reorientation(voxels, permutation, flips)
+        labels = None if labels is None else apply_reorientation(labels, permutation, flips)
+    plane = geometry.shape_kji[0] // 2
     if labels is not None and labels.any():
         plane = int(np.count_nonzero(labels, axis=(1, 2)).argmax())
-    image = volume.voxels[plane].astype(np.float32)
+    image = voxels[plane].astype(np.float32)
     if image.ndim == 3:
         image = image[..., :3] @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     low, high = np.percentile(image, [0.5, 99.5])
     grey = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
     grey = 1 - grey if volume.inverted else grey
-    dx, dy, _ = volume.geometry.spacing_ijk_mm
+    dx, dy, _ = geometry.spacing_ijk_mm
     shape = _within(image.shape[0] * dy, image.shape[1] * dx)
     small = _centred(np.rint(255 * resized(grey.astype(np.float32), shape)).astype(np.uint8))
     if labels is None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from core.config.atomic import atomic_write_bytes, atomic_write_text
-from core.recipes.explore.pictures import contact_sheet, histograms
+from core.recipes.explore.pictures import PER_ROW, contact_sheet, histograms
 from core.recipes.explore.report import DataReport, samples_by_channel
 
 _STYLE = """
@@ -84,11 +84,8 @@ def _titled(report: DataReport) -> dict[str, Any]:
     rows = report.rows()
     if len(rows) == 1 and "" in rows:
         facts = rows[""]
-        return {
-            f"{len(facts)} cases" + ("" if start == 0 else " (more)"): facts[start::3]
-            for start in range(3)
-            if facts[start:]
-        }
+        count = min(3, -(-len(facts) // PER_ROW))
+        return {f"{len(facts)} cases" + " (more)" * bool(row): facts[row::count] for row in range(count)}
     return {f"{name or 'without a class'} ({len(facts)} looked at)": facts for name, facts in rows.items()}
 
 

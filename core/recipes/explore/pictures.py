@@ -62,6 +62,10 @@ def histograms(samples: Mapping[str, NDArray[np.float32]]) -> bytes:
     together = np.concatenate(list(samples.values()))
     low, high = (float(v) for v in np.percentile(together, [0.1, 99.9]))
     edges = np.linspace(low, high if high > low else low + 1, 65)
+    if np.array_equal(together, np.rint(together)):
+        # Whole numbers: every bin holds as many of them as the next.
+        width = max(1, int(np.ceil((high - low) / 64)))
+        edges = np.arange(np.floor(low), high + width + 1, width) - 0.5
     figure = Figure(figsize=(9.3, 3.4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

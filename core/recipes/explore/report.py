@@ -182,6 +182,7 @@ def explore(
     labels: Mapping[int, str],
     *,
     name: str = "data",
+    notes: Sequence[str] = (),
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
 ) -> DataReport:
@@ -193,6 +194,8 @@ def explore(
         Source, channels, division.
     labels : mapping
         Names of classes or structures by value.
+    notes : sequence of str
+        Warnings that are known already.
 
     Raises
     ------
@@ -206,7 +209,7 @@ def explore(
     duplicates = _duplicates(cases, data)
     split, warnings = _split(cases, data, seed)
     report = DataReport(name, tuple(cases), looked_at, labels, split, duplicates, unreadable)
-    return DataReport(**{**report.__dict__, "warnings": (*warnings, *_warnings(report, data))})
+    return DataReport(**{**report.__dict__, "warnings": (*notes, *warnings, *_warnings(report, data))})
 
 
 def _read(
