@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import torch
 from core.compute.training.checkpoints import Checkpoints
 from core.compute.training.events import EventLog
 from core.compute.training.module import TrainingModule
+from core.compute.training.pictures import write_samples
 from core.compute.training.position import Watch
+from core.compute.training.validating import NetworkBackend
 from core.domain.errors import EnvironmentFault
 from core.domain.progress import Cancelled, CancelToken, PauseToken, Progress
 from core.recipes.schema import Recipe
@@ -34,6 +37,8 @@ class Conductor(pl.Callback):
     ----------
     leader : bool
         Whether this process writes files and events (the first of a distributed training, or the only one).
+    samples : callable, optional
+        Gives the validation batches that sample predictions are drawn of; None draws none.
     """
 
     def __init__(
@@ -48,10 +53,12 @@ class Conductor(pl.Callback):
         cancel: CancelToken | None,
         pause: PauseToken | None,
         out: Path,
+        samples: Callable[[], Iterator[dict[str, Any]]] | None = None,
     ) -> None:
         self.recipe, self.checkpoints, self.events, self.watch = recipe, checkpoints, events, watch
         self.leader, self.progress = leader, progress
         self.cancel, self.pause, self.out = cancel or CancelToken(), pause or PauseToken(), out
+        self.samples = samples
         self.finished = ""
         self._began = time.monotonic()
         self._spent = 0.0
@@ -128,6 +135,7 @@ class Conductor(pl.Callback):
         if module.schedule.observe(monitored):
             self.events.note("plateau", f"The learning rate fell to {module.schedule.factor:g} of its value.")
         self._keep(module, monitored, values)
+        self._draw(module)
         if self.watch.observe(monitored) and not self.finished:
             self.finished = "early_stopping"
             self.events.note(
@@ -158,6 +166,21 @@ class Conductor(pl.Callback):
         if self.watch.place(name, monitored, epoch, values.get("validation_loss", math.nan)) and self.leader:
             weights = module.average.state_for_export(module.network)
             self.checkpoints.save_best(name, {"weights": weights, "epoch": epoch, "values": values})
+
+    def _draw(self, module: TrainingModule) -> None:
+        """Write pictures of sample predictions after the first and every fifth epoch."""
+        count, epoch = self.recipe.training.sample_predictions, module.position.epoch
+        if not count or not self.leader or self.samples is None or (epoch and (epoch + 1) % 5):
+            return
+        name = f"samples/epoch-{epoch + 1:05d}.png"
+        network_was_training = module.network.training
+        module.network.eval()
+        with module.average.within(module.network), torch.no_grad():
+            backend = NetworkBackend(module.network, module.arithmetic, module.device)
+            write_samples(self.out / name, self.samples(), backend, self.recipe, count)
+        module.network.train(network_was_training)
+        module.freezer.freeze_statistics()
+        self.events.emit("sample", file=name, epoch=epoch, step=module.position.step)
 
     # -- saving and stopping -------------------------------------------------------------------
 

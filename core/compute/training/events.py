@@ -31,7 +31,7 @@ class EventLog:
 
     def __init__(self, path: Path | None, listener: Listener | None = None) -> None:
         self.path = path
-        self._listener = listener if path is not None else None
+        self._listeners: list[Listener] = [listener] if listener is not None and path is not None else []
         self._stream = None
         self._lock = threading.Lock()
         if path is not None:
@@ -48,8 +48,13 @@ class EventLog:
         with self._lock:
             self._stream.write(line)
             self._stream.flush()
-        if self._listener is not None:
-            self._listener(document)
+        for listener in self._listeners:
+            listener(document)
+
+    def listen(self, listener: Listener) -> None:
+        """Pass every later event on to this one too."""
+        if self.path is not None:
+            self._listeners.append(listener)
 
     def note(self, code: str, message: str) -> None:
         """Write that something was done otherwise than planned."""

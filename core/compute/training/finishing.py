@@ -27,6 +27,7 @@ from core.compute.training.publish import (
     weight_files,
     write_product,
 )
+from core.compute.training.recomputing import keep_stages
 from core.domain.progress import CancelToken, Progress
 from core.domain.volume import Volume
 from core.recipes.cases import Case, CaseData, Part
@@ -147,6 +148,7 @@ def best_file(watch: Watch, checkpoints: Checkpoints) -> Path:
 
 def prepare_for_use(network: nn.Module) -> nn.Module:
     """Put a network into the state in which it is exported."""
+    keep_stages(network)
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return network.eval().requires_grad_(False)
 

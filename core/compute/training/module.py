@@ -47,6 +47,8 @@ class TrainingModule(pl.LightningModule):
         Samples per pass; None: the whole batch.
     """
 
+    runner: Any
+
     def __init__(
         self,
         recipe: Recipe,
@@ -74,6 +76,8 @@ class TrainingModule(pl.LightningModule):
         self.epoch_loss = [0.0, 0.0]
         self.values: dict[str, float] = {}
         self.meter: ClassificationMeter | SegmentationMeter = meter_for(recipe.task, recipe.out_channels)
+        # Not a submodule: its parameters are the network's.
+        object.__setattr__(self, "runner", torch.compile(network) if recipe.training.compile else network)
         self._group: list[tuple[dict[str, Any], int]] = []
         self._losses: list[Tensor] = []
         self._averaged: AbstractContextManager[None] | None = None
@@ -120,6 +124,10 @@ class TrainingModule(pl.LightningModule):
             self._losses.append(self._pieces(batch, drawn, 1.0 / group, self.arithmetic))
         except Exception as error:
             size = self.micro_batch or len(batch["image"])
+            if self.runner is not self.network and not is_out_of_memory(error):
+                self._give_up_compiling(error)
+                self._again(group, self.arithmetic)
+                return
             if not is_out_of_memory(error) or size == 1 or self._world > 1:
                 raise _translated(error, size) from error
             self.micro_batch = (size + 1) // 2
@@ -129,6 +137,13 @@ class TrainingModule(pl.LightningModule):
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             self._again(group, self.arithmetic)
+
+    def _give_up_compiling(self, error: Exception) -> None:
+        object.__setattr__(self, "runner", self.network)
+        self.events.note(
+            "compile_fallback",
+            f"The network could not be compiled ({type(error).__name__}): it runs as it is.",
+        )
 
     def _again(self, group: int, how: Arithmetic) -> None:
         """Compute the group so far anew."""
@@ -156,7 +171,7 @@ class TrainingModule(pl.LightningModule):
         for start in range(0, count, size):
             piece = mixture.piece(start, start + size)
             weight = len(piece.images) / count
-            loss = piece.loss(lambda x, y: loss_of(self.network, self.loss, x, y, how))
+            loss = piece.loss(lambda x, y: loss_of(self.runner, self.loss, x, y, how))
             self.manual_backward(self._scaled(loss * (weight * share), how))
             total += loss.detach() * weight
         return total

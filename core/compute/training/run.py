@@ -20,12 +20,15 @@ from core.compute.training.finishing import Finisher, answer_of
 from core.compute.training.fitting import run_fit
 from core.compute.training.module import TrainingModule
 from core.compute.training.objective import build_network, build_objective
-from core.compute.training.opening import Opened, open_data
+from core.compute.training.opening import PRIVATE_SOURCES, Opened, open_data
 from core.compute.training.planning import Plan, make_plan
 from core.compute.training.position import Position, Schedule, watch_of
+from core.compute.training.recomputing import recompute_stages
 from core.compute.training.run_folder import RunFolder, processes
 from core.domain.errors import AppError
 from core.domain.progress import Cancelled, CancelToken, PauseToken, Progress, no_progress
+from core.recipes.cases import Part
+from core.recipes.load import recipe_document
 from core.recipes.schema import Recipe
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -85,7 +88,7 @@ def train_recipe(
     events = EventLog(out / EVENTS_FILE if rank == 0 else None, on_event)
     job = _Job(recipe, data, out, run, events, device, progress, cancel, pause, private_key_file, initial)
     try:
-        with _threads(recipe):
+        with _threads(recipe), _trackers(recipe, run, out, events):
             return job.train(continued)
     except Cancelled:
         run.update(state="cancelled")
@@ -159,6 +162,7 @@ class _Job:
             cancel=self.cancel,
             pause=self.pause,
             out=self.out,
+            samples=self._samples(opened),
         )
         parameters = sum(p.numel() for p in module.network.parameters())
         self.events.emit(
@@ -196,6 +200,8 @@ class _Job:
         batches = feed.batches_per_epoch(plan.batch_size, count)
         steps = -(-batches // recipe.training.accumulate)
         plan.arithmetic.place_network(network, recipe.spatial_dims)
+        if recipe.training.gradient_checkpointing:
+            recompute_stages(network)
         module = TrainingModule(
             recipe,
             network,
@@ -209,6 +215,12 @@ class _Job:
         if state is not None:
             module.restore(state)
         return module, plan
+
+    def _samples(self, opened: Opened) -> Callable[[], Iterator[dict[str, Any]]] | None:
+        """Return what sample pictures are drawn of: nothing that must not lie on the disk unsealed."""
+        if self.recipe.data.source.name in PRIVATE_SOURCES or not opened.parts[Part.VALIDATION]:
+            return None
+        return opened.feed.validation_batches
 
     def _still_finished(self, why: str, position: Position) -> str:
         """Return why training had ended, empty when this recipe goes on from there."""
@@ -248,6 +260,32 @@ def _device(wanted: str) -> str:
     from core.compute.inference.networks import available_device
 
     return available_device(wanted)[0]
+
+
+@contextmanager
+def _trackers(recipe: Recipe, run: RunFolder, out: Path, events: EventLog) -> Iterator[None]:
+    """Mirror the events into the trackers that the recipe asks for, and watch the machine."""
+    if not run.leader:
+        yield
+        return
+    from core.compute.training.tracking.exporters import Exporters, RunFacts
+    from core.compute.training.tracking.hardware import HardwareWatch
+
+    facts = RunFacts(run.run_id, recipe.name, recipe_document(recipe))
+    exporters = Exporters(
+        recipe.tracking, out, facts, lambda name, message: events.note(f"tracker_{name}", message)
+    )
+    events.listen(exporters)
+    status = "failed"
+    try:
+        with HardwareWatch(out, recipe.tracking.hardware_every_s, events.pass_on):
+            yield
+        status = "success"
+    except Cancelled:
+        status = "aborted"
+        raise
+    finally:
+        exporters.close(status)
 
 
 @contextmanager
