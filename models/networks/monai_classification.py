@@ -156,4 +156,4 @@ def _pad_symmetrically(encoder: nn.Module) -> None:
             if name.endswith("_padding"):
                 setattr(module, name, nn.Identity())
             elif isinstance(child, nn.Conv2d | nn.Conv3d):
-                child.padding = tuple(size // 2 for size in child.kernel_size)  # type: ignore[assignment]
+                child.padding = tuple(size // 2 for size in child.kernel_size)

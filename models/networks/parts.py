@@ -76,7 +76,7 @@ def parts_of(network: nn.Module) -> Parts:
     loose = [name for name, _ in network.named_parameters(recurse=False)]
     if not children:
         return Parts(head=tuple(loose), stages=())
-    stages = tuple((name,) for name in children[:-1])
+    stages: tuple[tuple[str, ...], ...] = tuple((name,) for name in children[:-1])
     if loose:
         stages = (tuple(loose), *stages)
     divisor = getattr(network, "divisor", 1)

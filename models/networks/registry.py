@@ -119,7 +119,8 @@ def _monai_classifier(name: str) -> Builder:
         return partial(nets.efficientnet, name.removeprefix("efficientnet_"))
     if name.startswith("resnet"):
         return partial(nets.resnet, int(name.removeprefix("resnet")))
-    return {"densenet121": nets.densenet121, "medical_cnn": nets.medical_cnn}[name]
+    builders: dict[str, Builder] = {"densenet121": nets.densenet121, "medical_cnn": nets.medical_cnn}
+    return builders[name]
 
 
 def _monai_segmentation(name: str) -> Builder:
@@ -139,4 +140,9 @@ def _monai_segmentation(name: str) -> Builder:
 def _own(name: str) -> Builder:
     from models.networks import own
 
-    return {"cnn2d": own.cnn2d, "unet3d": own.unet3d, "deeplabv3plus": own.deeplabv3plus}[name]
+    builders: dict[str, Builder] = {
+        "cnn2d": own.cnn2d,
+        "unet3d": own.unet3d,
+        "deeplabv3plus": own.deeplabv3plus,
+    }
+    return builders[name]
