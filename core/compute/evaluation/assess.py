@@ -21,6 +21,7 @@ from core.compute.evaluation.fairness import (
 )
 from core.compute.evaluation.paired import Comparison, compare_cases, compare_classifiers, holm
 from core.compute.evaluation.predicting import Predictions, Refusal
+from core.compute.evaluation.reader_study import ReaderStudy
 from core.compute.evaluation.structures import CaseScore, StructureMetrics, aggregate
 from core.domain.errors import InputError
 from core.recipes.gates import Gates, Measured, Verdict, all_passed, judge
@@ -68,6 +69,8 @@ class Evaluation:
         What the gates say; None without gates.
     curves : list of dict
         ``epoch`` and ``step`` events of the training, when given.
+    study : ReaderStudy or None
+        Readers without and with this model.
     """
 
     model: ModelFacts
@@ -92,6 +95,7 @@ class Evaluation:
     fairness: tuple[GroupReport, ...]
     notes: tuple[str, ...]
     curves: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    study: ReaderStudy | None = None
 
     def document(self) -> dict[str, Any]:
         """Return the content of ``metrics.json``; numbers that JSON lacks become null, infinite ones ``"inf"``."""
@@ -126,6 +130,7 @@ class Evaluation:
                 for c in self.compared
             ],
             "fairness": [g.as_dict() for g in self.fairness],
+            "reader_study": None if self.study is None else self.study.as_dict(),
             "calibration": None if self.temperature is None else {"best_temperature": self.temperature},
             "cases": list(self.case_rows),
             "refused": [vars(r) for r in self.refused],
@@ -193,7 +198,7 @@ def assess(
     patients = dataset.patients()
     who = None if patients is None else np.array(patients)
     answered = predictions.answered
-    groups, notes = usable_columns(dataset.columns())
+    groups, notes = usable_columns(dataset.columns(), patients)
     kept = {c: [g for g, a in zip(v, answered, strict=True) if a] for c, v in groups.items()}
     labels = reliable = temperature = probabilities = None
     classes = structures = None

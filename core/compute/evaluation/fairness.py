@@ -10,6 +10,7 @@ Source: M. Hardt et al., NeurIPS 2016 (equalized odds); definitions of the diffe
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,9 @@ Values = NDArray[np.float64]
 MIN_GROUP = 10
 MAX_GROUPS = 12
 _BANDS = 3
+# A group of one or two cases is not named: its value may be that of a person.
+_NAMED_FROM = 3
+_IDENTITY = re.compile(r"name|patient|birth|mrn|accession|address|phone|e-?mail|insurance|(^|_)id($|_)")
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class GroupReport:
     groups : dict
         Group → metric → value with interval (``accuracy`` and ``recall <class>``, or the given score).
     too_small : dict
-        Group → cases, below the least size: not compared.
+        Group → cases, below the least size: not compared. Those of one or two cases are together, as “others”.
     gaps : dict
         Metric → largest less smallest of the groups. ``equalized_odds`` is the largest gap of any class's true- or
         false-positive rate, ``demographic_parity`` of the share that any class is predicted in.
@@ -169,7 +173,12 @@ def fairness_of_scores(
 def _split(who: NDArray, min_group: int) -> tuple[list[str], dict[str, int]]:
     names, counts = np.unique(who, return_counts=True)
     sizes = {str(n): int(k) for n, k in zip(names, counts, strict=True)}
-    return [g for g, k in sizes.items() if k >= min_group], {g: k for g, k in sizes.items() if k < min_group}
+    small: dict[str, int] = {}
+    for group, k in sizes.items():
+        if k < min_group:
+            name = group if k >= _NAMED_FROM else "others"
+            small[name] = small.get(name, 0) + k
+    return [g for g, k in sizes.items() if k >= min_group], small
 
 
 def _few(large: Sequence[str]) -> str:
@@ -231,16 +240,30 @@ def _permuted(
     return seen, (hits + 1) / (permutations + 1)
 
 
-def usable_columns(columns: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[str]], list[str]]:
-    """Return the columns that make groups, and a sentence for each that doesn't (without its values)."""
+def usable_columns(
+    columns: Mapping[str, Sequence[str]], patients: Sequence[str] | None = None
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the columns that make groups, and a sentence for each that doesn't (without its values).
+
+    A column that names people, or tells every patient from every other one, is identity and makes no groups.
+    """
     found: dict[str, list[str]] = {}
     notes = []
     for name, values in columns.items():
-        groups = grouped(values)
+        groups = None if _IDENTITY.search(name.casefold()) else grouped(values)
         if groups is None:
             notes.append(f"column {name}: {len(set(values))} different texts make no groups")
+        elif _tells_patients_apart(groups, patients):
+            notes.append(f"column {name}: it tells every patient from the others and makes no groups")
         elif len(set(groups)) > 1:
             found[name] = groups
         else:
             notes.append(f"column {name}: all cases are in one group")
     return found, notes
+
+
+def _tells_patients_apart(groups: Sequence[str], patients: Sequence[str] | None) -> bool:
+    people = list(range(len(groups))) if patients is None else list(patients)
+    return len(set(people)) > 2 and len(set(groups)) == len(set(people)) == len(
+        set(zip(groups, people, strict=True))
+    )

@@ -264,7 +264,7 @@ def _boxes(
                 whiskerprops={"color": _QUIET},
                 capprops={"color": _QUIET},
             )
-        missed = np.array([r.missed for r in mine], dtype=bool)
+        missed = np.array([r.missed for r in mine], dtype=bool) | ~known
         shown = known & ~missed
         axes.scatter(found[shown], place[shown], s=12, color=_ACCENT, alpha=0.7, linewidths=0, zorder=3)
         if missed.any():
@@ -304,7 +304,7 @@ def _distances(evaluation: Evaluation) -> Picture | None:
     _boxes(axes, rows, names, lambda r: r.hd95_mm)
     axes.set_xlim(-0.02 * top, top * 1.02)
     _label(axes, "Hausdorff distance, 95 % of the surface area, mm", "")
-    caption = "A point per case; a cross at the right edge marks a missed structure (infinite distance)."
+    caption = "A point per case; a cross at the right edge marks a structure that was missed or invented (infinite)."
     return Picture("hd95", _png(figure), "Surface distance of each structure", caption, wide=True)
 
 

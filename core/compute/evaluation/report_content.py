@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from core.compute.evaluation.assess import Compared, Evaluation
 from core.compute.evaluation.fairness import GroupReport
+from core.compute.evaluation.paired import Comparison
 from core.config.version import app_version
 from core.recipes.gates import Measured
 
@@ -95,28 +96,33 @@ class ReportContent:
     notes: tuple[str, ...] = field(default=())
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """Return a number as the report writes it: ``–`` without a value, ``∞``, else rounded."""
+def number(value: float | None, like: float | None = None) -> str:
+    """Return a number as the report writes it: ``–`` without a value, ``∞``, else rounded.
+
+    ``like`` is the number whose digits are taken, so that an interval reads as its value does.
+    """
     if value is None or math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    if abs(value) >= 100:
-        return f"{value:.0f}".replace("-", "−")
-    if abs(value) >= 10:
-        return f"{value:.1f}".replace("-", "−")
-    return f"{value:.{digits}f}".replace("-", "−")
+    size = abs(value if like is None or not math.isfinite(like) else like)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 3
+    text = f"{value:.{digits}f}".replace("-", "−")
+    return text.removeprefix("−") if not any(c in "123456789" for c in text) else text
+
+
+def span(low: float, high: float, like: float | None = None) -> str:
+    """Return an interval: ``0.912 – 0.954``, with “to” where a dash would read as a sign."""
+    joint = " to " if low < 0 or high < 0 else " – "
+    return f"{number(low, like)}{joint}{number(high, like)}"
 
 
 def _measured(m: Measured | None) -> Cell:
     if m is None:
         return Cell("–", number=True)
     low, high = m.bound("lower"), m.bound("upper")
-    quiet = (
-        ""
-        if math.isnan(low) or math.isnan(high) or low == high == m.value
-        else f"{number(low)} – {number(high)}"
-    )
+    known = not (math.isnan(low) or math.isnan(high) or low == high == m.value)
+    quiet = span(low, high, m.value) if known else ""
     return Cell(number(m.value), quiet, number=True)
 
 
@@ -145,6 +151,7 @@ def content_of(evaluation: Evaluation) -> ReportContent:
     after = [
         *(block for c in evaluation.compared for block in _comparison(c)),
         *(_group(g) for g in evaluation.fairness),
+        *_study(evaluation),
         _worst(evaluation),
         *_refused(evaluation),
     ]
@@ -225,7 +232,7 @@ def _per_class(evaluation: Evaluation) -> TableBlock:
         note = (
             f"Cases: those whose truth holds the structure. Surface Dice within "
             f"{evaluation.structures.tolerance_mm:g} mm; distances are area-weighted means with the image diagonal "
-            "for missed structures."
+            "for missed structures. A structure in neither truth nor answer scores Dice 1."
         )
     rows = []
     for name in evaluation.names:
@@ -237,7 +244,7 @@ def _per_class(evaluation: Evaluation) -> TableBlock:
         rows.append((*row, *(_measured(found.get(key)) for key, _ in columns)))
     first = 0.2 if len(head) < 9 else 0.19
     rest = (1 - first) / (len(head) - 1)
-    small = (first, 0.6 * rest, *([0.6 * rest] if evaluation.structures is not None else []))
+    small = (first, 0.8 * rest, *([0.8 * rest] if evaluation.structures is not None else []))
     other = (1 - sum(small)) / len(columns)
     return TableBlock(title, head, tuple(rows), (*small, *([other] * len(columns))), note)
 
@@ -251,7 +258,7 @@ def _comparison(compared: Compared) -> list[TableBlock]:
             Cell(number(c.candidate), number=True),
             Cell(
                 f"{'+' if c.difference > 0 else ''}{number(c.difference)}",
-                f"{number(c.ci95[0])} – {number(c.ci95[1])}".replace("– −", "to −"),
+                span(*c.ci95, c.difference),
                 number=True,
             ),
             Cell(p_value(c.p), number=True),
@@ -273,8 +280,55 @@ def _comparison(compared: Compared) -> list[TableBlock]:
     ]
 
 
+def _study(evaluation: Evaluation) -> list[TableBlock]:
+    """Readers by number (their names stay out), pooled, and the multi-reader test."""
+    study = evaluation.study
+    if study is None:
+        return []
+    pairs = [(f"Reader {n}", c) for n, found in enumerate(study.per_reader.values(), start=1) for c in found]
+    pairs += [("All readers", c) for c in study.pooled]
+    if study.auc is not None:
+        m = study.auc
+        pairs.append(
+            (
+                "All readers",
+                Comparison("auc_roc", m.without, m.with_ai, m.difference, m.ci95, m.p, m.cases, m.method),
+            )
+        )
+    rows = tuple(
+        (
+            Cell(who),
+            Cell(c.metric.replace("auc_roc", "AUC")),
+            Cell(number(c.current), number=True),
+            Cell(number(c.candidate), number=True),
+            Cell(
+                f"{'+' if c.difference > 0 else ''}{number(c.difference)}",
+                span(*c.ci95, c.difference),
+                number=True,
+            ),
+            Cell(p_value(c.p), number=True),
+            Cell(str(c.n), number=True),
+        )
+        for who, c in pairs
+    )
+    parts = [f"{study.readings} readings"]
+    if study.auc is not None:
+        parts.append(f"AUC of all readers: {study.auc.method}")
+    if study.seconds is not None:
+        parts.append(
+            f"Median seconds per case: {study.seconds[0]:.1f} without, {study.seconds[1]:.1f} with the model"
+        )
+    head = ("", "Metric", "Without", "With", "Difference", "p", "n")
+    title = "Readers without and with the model"
+    return [
+        TableBlock(
+            title, head, rows, (0.2, 0.18, 0.12, 0.12, 0.2, 0.1, 0.08), ". ".join([*parts, *study.notes])
+        )
+    ]
+
+
 def _group(report: GroupReport) -> TableBlock:
-    keys = list(dict.fromkeys(k for m in report.groups.values() for k in m))
+    keys = list(dict.fromkeys(k for m in report.groups.values() for k in m)) or ["compared"]
     rows = [
         (
             Cell(group),

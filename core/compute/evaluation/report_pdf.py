@@ -146,8 +146,8 @@ def _block(block: TableBlock, width: float) -> list[Flowable]:
         ("LINEBELOW", (0, 0), (-1, -1), 0.4, _LINE),
         ("TOPPADDING", (0, 0), (-1, -1), 2.2),
         ("BOTTOMPADDING", (0, 0), (-1, -1), 2.6),
-        ("LEFTPADDING", (0, 0), (-1, -1), 3),
-        ("RIGHTPADDING", (0, 0), (-1, -1), 3),
+        ("LEFTPADDING", (0, 0), (-1, -1), 4),
+        ("RIGHTPADDING", (0, 0), (-1, -1), 5),
     ])  # fmt: skip
     total = sum(block.widths)
     table = Table(rows, colWidths=[width * w / total for w in block.widths], repeatRows=1, style=style)
@@ -185,7 +185,7 @@ def _pictures(pictures: Sequence[Picture], width: float) -> list[Flowable]:
     for picture in pictures:
         if picture.wide:
             flush()
-            out.append(KeepTogether([Spacer(0, 3 * mm), *_picture(picture, width, 105 * mm)]))
+            out.append(KeepTogether([Spacer(0, 3 * mm), *_picture(picture, width, 84 * mm)]))
         else:
             pair.append(_picture(picture, half, 92 * mm))
             if len(pair) == 2:

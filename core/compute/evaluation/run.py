@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from core.bundles.manifest import MANIFEST_FILE
 from core.compute.evaluation.assess import Evaluation, assess
 from core.compute.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
 from core.compute.evaluation.predicting import predict_cases
+from core.compute.evaluation.reader_study import ReaderStudy
 from core.compute.evaluation.report import write_report
 from core.compute.training.events import EVENTS_FILE, read_events
 from core.config.paths import Paths
@@ -145,10 +146,16 @@ def evaluate(
     device: str = "auto",
     tolerance_mm: float = 2.0,
     resamples: int = 2000,
+    study: ReaderStudy | None = None,
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
 ) -> dict[str, Any]:
     """Evaluate as the command line does and write the report to ``out``.
+
+    Parameters
+    ----------
+    study : ReaderStudy, optional
+        A reader study of this model, reported beside it.
 
     Returns
     -------
@@ -176,6 +183,7 @@ def evaluate(
         progress=progress,
         cancel=cancel,
     )
+    evaluation = replace(evaluation, study=study)
     progress("Writing the report", 0.97)
     files = write_report(evaluation, out)
     progress("Done", 1.0)
