@@ -37,9 +37,9 @@ _SHORT = {
     TrainingState.CANCELLING: "stopping",
 }
 _PARTS = {
-    CasePart.TRAIN: "teaches",
-    CasePart.VALIDATION: "checks while training",
-    CasePart.TEST: "kept for the comparison",
+    CasePart.TRAIN: ("teaches", "the model learns from it."),
+    CasePart.VALIDATION: ("checks", "tells while training whether it still improves; not learnt from."),
+    CasePart.TEST: ("compares", "kept for comparing the candidate; its patient is never learnt from."),
 }
 
 
@@ -107,7 +107,14 @@ def part_in_words(case: TrainingCase) -> str:
         return case.reason
     if not case.included:
         return "left out by you"
-    return _PARTS[case.part] if case.part is not None else "used"
+    return _PARTS[case.part][0] if case.part is not None else "used"
+
+
+def use_in_words(case: TrainingCase) -> str:
+    """Return in a sentence what a case is used for, or why it isn't."""
+    if case.usable and case.included and case.part is not None:
+        return _PARTS[case.part][1]
+    return part_in_words(case)
 
 
 def origin_in_words(case: TrainingCase) -> str:

@@ -9,7 +9,7 @@ from app.views.main_window import TRAINING_TAB, MainWindow
 from app.views.training.training_panel import TrainingPanel
 from app.views.widgets.lazy_page import LazyPage
 
-_SHARE = 0.46
+_SHARE, _COMPARE_SHARE = 0.46, 0.6
 
 
 class TrainingCommands:
@@ -63,7 +63,7 @@ class TrainingCommands:
 
     def open_page(self, page: str) -> None:
         """Show a page of the panel; unlike its key, it never closes it."""
-        self.window.open_tab(TRAINING_TAB, _SHARE)
+        self.window.open_tab(TRAINING_TAB, _COMPARE_SHARE if page == CANDIDATE else _SHARE)
         self.panel.show_page(page)
 
     def improve(self) -> None:

@@ -210,7 +210,7 @@ def test_a_candidate_is_compared_promoted_and_rolled_back(
     wait_until(lambda: page.scores.rowCount() == 9, "the cases")
     order = page.scores_table.model()
     assert order.data(order.index(0, 0)) == "P-1", "the case on which it lost most is at the top"
-    assert page.gates.data(page.gates.index(0, 1)) == "passed"
+    assert page.gates.data(page.gates.index(0, 0)) == "passed"
     assert page.person.text() == "A. B." and not page.promote.isEnabled()
     retype(page.reason, "better on small lesions")
     assert page.promote.isEnabled()
@@ -254,7 +254,7 @@ def test_a_worse_candidate_can_not_be_promoted(
     page = reading.training_commands.panel.candidate
     wait_until(lambda: page.gates.rowCount() == 2, "the gates")
     retype(page.reason, "I like it")
-    assert page.gates.data(page.gates.index(1, 1)) == "not passed"
+    assert page.gates.data(page.gates.index(1, 0)) == "not passed"
     assert not page.promote.isEnabled() and "Not worse" in page.promote.toolTip()
     click(page.promote)
     press(reading, Qt.Key.Key_Return)

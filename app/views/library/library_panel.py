@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtGui import QIntValidator, QShowEvent
-from PySide6.QtWidgets import QCheckBox, QLayout, QLineEdit, QPushButton, QScrollArea, QWidget
+from PySide6.QtWidgets import QCheckBox, QLineEdit, QPushButton, QWidget
 
 from app.actions.action import ActionRegistry
 from app.presenters.housekeeping import (
@@ -17,6 +17,7 @@ from app.presenters.identity import IdentityPresenter, IdentityState, without_id
 from app.views.theme import Theme
 from app.views.widgets.controls import ElidedCombo, ElidedLabel, Label, column, follow_keys, row
 from app.views.widgets.rows_table import Pages, RowsModel, rows_table, selected_rows
+from app.views.widgets.scrolled import Page, scrolled
 from core.domain.browse import BackupInfo, CheckFinding, RetentionRule, StudyLine
 from core.domain.person_name import isolated
 from core.domain.study import ReadStatus
@@ -83,7 +84,7 @@ class LibraryPanel(QWidget):
         buttons = row(self._preview, self.drop, self.preview, self.apply, gap=8)
         buttons.setStretch(0, 1)
         tables = row(self.rule_table, self.due_table, gap=12)
-        return _scrolled(column(self._no_rules, tables, buttons, self._new_rule(), gap=8))
+        return scrolled(Page(column(self._no_rules, tables, buttons, self._new_rule(), gap=8)))
 
     def _new_rule(self) -> QWidget:
         self.rule_name = QLineEdit()
@@ -132,7 +133,7 @@ class LibraryPanel(QWidget):
             "Restore…", "Replace the library by this backup, after a question", self._restore
         )
         buttons = row(1, self.restore, self.back_up, gap=8)
-        return _scrolled(column(words, self._no_backups, self.backup_table, buttons, gap=8))
+        return scrolled(Page(column(words, self._no_backups, self.backup_table, buttons, gap=8)))
 
     def _check_page(self, registry: ActionRegistry) -> QWidget:
         self.finding_table = rows_table(self._theme, self.findings, "Findings of the check", (360,))
@@ -146,7 +147,7 @@ class LibraryPanel(QWidget):
             lambda: self._presenter.check(full=True),
         )
         buttons = row(1, self.full, self.check, gap=8)
-        return _scrolled(column(self._check, self.finding_table, 1, buttons, gap=8))
+        return scrolled(Page(column(self._check, self.finding_table, 1, buttons, gap=8)))
 
     # -- drawing -----------------------------------------------------------------------------------
 
@@ -251,22 +252,3 @@ def _button(title: str, tip: str, run: Callable[[], None]) -> QPushButton:
     button.setToolTip(tip)
     button.clicked.connect(lambda: run())
     return button
-
-
-class _Page(QWidget):
-    """A page that gives way as far as its parts do: a scroll area else takes room for all that they wish."""
-
-    def heightForWidth(self, width: int) -> int:
-        layout = self.layout()
-        return layout.minimumHeightForWidth(width) if layout is not None else -1
-
-
-def _scrolled(layout: QLayout) -> QScrollArea:
-    """Return a page that scrolls where the panel is too low or narrow for it."""
-    body = _Page()
-    body.setObjectName("plain")
-    body.setLayout(layout)
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setWidget(body)
-    return area

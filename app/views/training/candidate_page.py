@@ -9,7 +9,8 @@ from app.presenters.training_words import entry_in_words, moment_in_words
 from app.views.theme import Theme
 from app.views.training.candidate_tables import CaseScoresModel, GatesModel, gates_table, scores_table
 from app.views.widgets.controls import ElidedCombo, IconPushButton, Label, column, row
-from app.views.widgets.rows_table import RowsModel, rows_table
+from app.views.widgets.rows_table import RowsModel, fit_columns, rows_table
+from app.views.widgets.scrolled import Page
 from core.domain.person_name import isolated
 from core.domain.training import PromotionEntry
 
@@ -17,7 +18,7 @@ _CHOICE_WIDTH, _NAME_WIDTH = 208, 144
 _NAME_LENGTH, _REASON_LENGTH = 100, 400
 
 
-class CandidatePage(QWidget):
+class CandidatePage(Page):
     """Draws a candidate and passes on what the reader decides."""
 
     def __init__(self, presenter: CandidatesPresenter, theme: Theme) -> None:
@@ -33,8 +34,8 @@ class CandidatePage(QWidget):
         self.scores = CaseScoresModel()
         self.scores_table = scores_table(theme, self.scores, presenter.open_case)
         self.scores_table.setToolTip("Click a case to see its pictures")
-        self.history = RowsModel[PromotionEntry](("When (UTC)", "What", "Who", "Why"), _entry_cells)
-        self.history_table = rows_table(theme, self.history, "What was decided", (120, 156, 96))
+        self.history = RowsModel[PromotionEntry](("What", "Who", "Why", "When (UTC)"), _entry_cells)
+        self.history_table = fit_columns(rows_table(theme, self.history, "What was decided", ()))
         self._no_history = Label("Nothing was promoted yet.", "faint")
         left = column(self.gates_table, self._no_history, self.history_table, gap=8)
         left.setStretch(0, 1)
@@ -45,10 +46,9 @@ class CandidatePage(QWidget):
         words = column(self._summary, self._means, gap=4)
         top = row(self.choice, words, gap=12)
         top.setStretch(1, 1)
-        whole = QWidget()
         body = column(top, tables, self._signature(theme), gap=8)
         body.setStretch(1, 1)
-        whole.setLayout(body)
+        whole = Page(body)
         self._message = Label("", "dim", wrap=True)
         empty = QWidget()
         empty.setLayout(column(self._message, 1, margins=(4, 8, 4, 8)))
@@ -132,10 +132,10 @@ def _means(state: CandidatesState) -> str:
 
 def _entry_cells(entry: PromotionEntry) -> tuple[str, ...]:
     return (
-        moment_in_words(entry.created_utc),
         entry_in_words(entry),
         isolated(entry.by),
         isolated(entry.reason),
+        moment_in_words(entry.created_utc),
     )
 
 

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QTableView
 
 from app.presenters.training_words import plain, signed, worst_label_in_words
 from app.views.theme import Theme
-from app.views.widgets.rows_table import RowsModel, rows_table
+from app.views.widgets.rows_table import RowsModel, fit_columns, rows_table
 from core.domain.training import CaseComparison, GateOutcome, LabelOrigin
 
 Index = QModelIndex | QPersistentModelIndex
@@ -23,11 +23,11 @@ class GatesModel(RowsModel[GateOutcome]):
     """Gates, each with the word and the icon of its outcome."""
 
     def __init__(self, theme: Theme) -> None:
-        super().__init__(("Gate", "Outcome", "Required", "Found", "Why"), _gate_cells)
+        super().__init__(("Outcome", "Gate", "Found", "Required", "Why"), _gate_cells)
         self.theme = theme
 
     def data(self, index: Index, role: int = _DISPLAY) -> object:
-        if role == int(Qt.ItemDataRole.DecorationRole) and index.column() == 1:
+        if role == int(Qt.ItemDataRole.DecorationRole) and index.column() == 0:
             passed = self.rows[index.row()].passed
             return self.theme.icon(*(("accept", "verified") if passed else ("reject", "danger")))
         return super().data(index, role)
@@ -38,7 +38,7 @@ class CaseScoresModel(RowsModel[CaseComparison]):
 
     def __init__(self) -> None:
         super().__init__(
-            ("Patient", "Difference", "Current", "Candidate", "Labels", "Lost most on"), _case_cells
+            ("Patient", "Difference", "Current", "Candidate", "Lost most on", "Labels"), _case_cells
         )
 
     def data(self, index: Index, role: int = _DISPLAY) -> object:
@@ -49,8 +49,8 @@ class CaseScoresModel(RowsModel[CaseComparison]):
                 case.difference,
                 case.current,
                 case.candidate,
-                case.origin.value,
                 worst_label_in_words(case),
+                case.origin.value,
             )
             return keys[index.column()]
         if role == int(Qt.ItemDataRole.TextAlignmentRole) and index.column() in _NUMBERS:
@@ -69,7 +69,7 @@ class ScoresOrder(QSortFilterProxyModel):
 
 def gates_table(theme: Theme, model: GatesModel) -> QTableView:
     """Return the table of gates."""
-    table = rows_table(theme, model, "Gates", (112, 88, 76, 76))
+    table = fit_columns(rows_table(theme, model, "Gates", ()))
     table.setSelectionMode(QTableView.SelectionMode.SingleSelection)
     return table
 
@@ -77,7 +77,7 @@ def gates_table(theme: Theme, model: GatesModel) -> QTableView:
 def scores_table(theme: Theme, model: CaseScoresModel, opened: Callable[[int], None]) -> QTableView:
     """Return the table of cases, the worst for the candidate first; ``opened`` takes the place in the model."""
     order = ScoresOrder(model)
-    table = rows_table(theme, order, "Cases of the comparison", (88, 80, 72, 80, 80))
+    table = fit_columns(rows_table(theme, order, "Cases of the comparison", ()))
     order.setParent(table)
     table.setSelectionMode(QTableView.SelectionMode.SingleSelection)
     table.setSortingEnabled(True)
@@ -93,10 +93,10 @@ def scores_table(theme: Theme, model: CaseScoresModel, opened: Callable[[int], N
 
 def _gate_cells(gate: GateOutcome) -> tuple[str, ...]:
     return (
-        gate.title,
         "passed" if gate.passed else "not passed",
-        _short(gate.threshold),
+        gate.title,
         _short(gate.value),
+        _short(gate.threshold),
         gate.reason,
     )
 
@@ -111,6 +111,6 @@ def _case_cells(case: CaseComparison) -> tuple[str, ...]:
         signed(case.difference),
         plain(case.current),
         plain(case.candidate),
-        "corrected" if case.origin is LabelOrigin.READER else "accepted",
         worst_label_in_words(case),
+        "corrected" if case.origin is LabelOrigin.READER else "accepted",
     )

@@ -10,13 +10,12 @@ from PySide6.QtWidgets import QTableView
 from app.presenters.training_words import origin_in_words, part_in_words
 from app.views.theme import Theme
 from app.views.widgets.controls import plain_tip
-from app.views.widgets.rows_table import rows_table
+from app.views.widgets.rows_table import fit_columns, rows_table
 from core.domain.person_name import isolated
 from core.domain.training import CasePart, TrainingCase
 
 Index = QModelIndex | QPersistentModelIndex
 HEADERS = ("Patient", "Series", "Labels", "Use")
-_WIDTHS = (104, 120, 84)
 _DISPLAY = int(Qt.ItemDataRole.DisplayRole)
 
 
@@ -84,7 +83,7 @@ class CasesModel(QAbstractTableModel):
 
 def cases_table(theme: Theme, model: CasesModel, opened: Callable[[TrainingCase], None]) -> QTableView:
     """Return the table; a double click or Enter hands a case to ``opened``."""
-    table = rows_table(theme, model, "Cases to learn from", _WIDTHS)
+    table = fit_columns(rows_table(theme, model, "Cases to learn from", ()))
     table.setSelectionMode(QTableView.SelectionMode.SingleSelection)
     table.activated.connect(lambda index: opened(model.cases[index.row()]))
     return table

@@ -1,4 +1,4 @@
-"""Live curves: two plots side by side, their keys above them. The drawing library is loaded when it is needed."""
+"""Live curves: two plots side by side, each with its keys above it. The drawing library is loaded when it is needed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from app.presenters.ports import Tasks
 from app.presenters.training_curves import LOSS, SCORE, Curve
@@ -17,7 +17,7 @@ from app.views.widgets.controls import Label, clear_layout, column
 STYLES = {
     "loss": ("curve_1", Qt.PenStyle.SolidLine, ""),
     "train_loss": ("curve_1", Qt.PenStyle.SolidLine, ""),
-    "validation_loss": ("curve_2", Qt.PenStyle.DashLine, "t"),
+    "validation_loss": ("curve_2", Qt.PenStyle.DashLine, "s"),
 }
 _OTHER = ("curve_3", Qt.PenStyle.SolidLine, "o")
 _KEY_WIDTH, _SYMBOL_PX, _FEW_POINTS = 24, 6, 120
@@ -60,7 +60,11 @@ class CurveKey(QWidget):
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(self._color)
             half = _SYMBOL_PX / 2
-            painter.drawEllipse(QRectF(_KEY_WIDTH / 2 - half, middle - half, 2 * half, 2 * half))
+            mark = QRectF(_KEY_WIDTH / 2 - half, middle - half, 2 * half, 2 * half)
+            if self._symbol == "s":
+                painter.drawRect(mark)
+            else:
+                painter.drawEllipse(mark)
         painter.setPen(self._ink)
         room = self.rect().adjusted(_KEY_WIDTH + 8, 0, 0, 0)
         shown = self.fontMetrics().elidedText(self._text, Qt.TextElideMode.ElideRight, room.width())
@@ -82,7 +86,7 @@ class CurvesView(QWidget):
         self,
         theme: Theme,
         tasks: Tasks,
-        plots: Sequence[tuple[str, str]] = ((LOSS, "Loss"), (SCORE, "Score, 0 to 1")),
+        plots: Sequence[tuple[str, str]] = ((LOSS, "Loss"), (SCORE, "Score")),
         bottom: str = "Step",
         empty: str = "Curves appear with the first steps.",
     ) -> None:
@@ -98,12 +102,11 @@ class CurvesView(QWidget):
         self.plots: dict[str, Any] = {}
         self._lines: dict[str, Any] = {}
         self._empty = Label(empty, "dim", wrap=True)
-        self._keys = QHBoxLayout()
-        self._keys.setSpacing(16)
+        self._keys: dict[str, QVBoxLayout] = {}
         self._places = QHBoxLayout()
         self._places.setSpacing(8)
-        body = column(self._empty, self._keys, self._places, gap=4)
-        body.setStretch(2, 1)
+        body = column(self._empty, self._places, gap=4)
+        body.setStretch(1, 1)
         self.setLayout(body)
         self.setMinimumSize(200, 120)
 
@@ -132,7 +135,11 @@ class CurvesView(QWidget):
             self._drawing = drawing
             for name, label in self._wanted:
                 self.plots[name] = self._plot(name, label)
-                self._places.addWidget(self.plots[name], 1)
+                self._keys[name] = QVBoxLayout()
+                self._keys[name].setSpacing(0)
+                place = column(self._keys[name], self.plots[name], gap=4)
+                place.setStretch(1, 1)
+                self._places.addLayout(place, 1)
             self._draw()
 
         self._tasks.io(load_drawing, done, lambda error: self._empty.setText(error.user_message))
@@ -147,7 +154,7 @@ class CurvesView(QWidget):
         plot.getPlotItem().setClipToView(True)
         plot.setAccessibleName(label)
         if name == SCORE:
-            plot.setYRange(0.0, 1.0)
+            plot.setLimits(yMin=-0.02, yMax=1.02)
         self._dress(name, plot)
         return plot
 
@@ -173,12 +180,13 @@ class CurvesView(QWidget):
         self._draw()
 
     def _draw(self) -> None:
-        clear_layout(self._keys)
-        for curve in self._shown:
-            self._keys.addWidget(CurveKey(self._theme, curve))
-        self._keys.addStretch(1)
         if self._drawing is None:
             return
+        for name, keys in self._keys.items():
+            clear_layout(keys)
+            for curve in self._shown:
+                if curve.plot == name:
+                    keys.addWidget(CurveKey(self._theme, curve))
         present = {curve.name for curve in self._shown}
         for name in [name for name in self._lines if name not in present]:
             line = self._lines.pop(name)

@@ -12,13 +12,14 @@ from app.presenters.training_words import plain
 from app.views.theme import Theme
 from app.views.training.curves_view import CurvesView
 from app.views.widgets.controls import Label, column, row
-from app.views.widgets.rows_table import RowsModel, rows_table
+from app.views.widgets.rows_table import RowsModel, fit_columns, rows_table
+from app.views.widgets.scrolled import Page
 from core.domain.training import DriftRow
 
 _MOST_TICKS = 4
 
 
-class MonitorPage(QWidget):
+class MonitorPage(Page):
     """Draws agreement and drift; the selected line's curve is drawn."""
 
     def __init__(self, presenter: MonitorPresenter, theme: Theme, tasks: Tasks) -> None:
@@ -28,20 +29,19 @@ class MonitorPage(QWidget):
         self.rows = RowsModel[VersionAgreement](
             ("Model", "Findings", "Newest week: accepted", "All weeks", "Look at"), _row_cells
         )
-        self.table = rows_table(theme, self.rows, "Agreement of readers and models", (160, 72, 176, 216))
+        self.table = fit_columns(rows_table(theme, self.rows, "Agreement of readers and models", ()))
         self.table.setSelectionMode(QTableView.SelectionMode.SingleSelection)
         self.table.selectionModel().currentChanged.connect(self._on_current)
         self.drift = RowsModel[DriftRow](("Number", "Of", "Before", "Now", "PSI", "Outcome"), _drift_cells)
-        self.drift_table = rows_table(theme, self.drift, "Drift of inputs and outputs", (144, 64, 72, 72, 56))
-        self.curves = CurvesView(theme, tasks, ((SCORE, "Accepted, 0 to 1"),), "Week", "")
+        self.drift_table = fit_columns(rows_table(theme, self.drift, "Drift of inputs and outputs", ()))
+        self.curves = CurvesView(theme, tasks, ((SCORE, "Accepted"),), "Week", "")
         lower = row(self.drift_table, self.curves, gap=16)
         lower.setStretch(0, 1)
         lower.setStretch(1, 1)
-        whole = QWidget()
         body = column(self._alerts, self.table, lower, gap=8)
         body.setStretch(1, 1)
-        body.setStretch(2, 2)
-        whole.setLayout(body)
+        body.setStretch(2, 1)
+        whole = Page(body)
         self._message = Label("", "dim", wrap=True)
         empty = QWidget()
         empty.setLayout(column(self._message, 1, margins=(4, 8, 4, 8)))

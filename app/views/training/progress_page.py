@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QScrollArea, QWidget
+from PySide6.QtWidgets import QWidget
 
 from app.presenters.ports import Tasks
 from app.presenters.training_runs import TrainingRunsPresenter, TrainingRunsState
@@ -12,10 +12,11 @@ from app.presenters.training_words import moment_in_words, state_in_words
 from app.views.theme import Theme
 from app.views.training.curves_view import CurvesView
 from app.views.widgets.controls import ElidedCombo, IconPushButton, Label, ProgressBar, column, row
+from app.views.widgets.scrolled import Page, scrolled
 from core.domain.training import TrainingRun, TrainingState
 
 REDRAW_MS = 250
-_LEFT_WIDTH = 272
+_LEFT_WIDTH = 240
 _NO_TRAINING = "No training yet. Choose cases in “Improve a model” and press Start."
 _ROLES = {
     TrainingState.FAILED: "danger",
@@ -24,7 +25,7 @@ _ROLES = {
 }
 
 
-class ProgressPage(QWidget):
+class ProgressPage(Page):
     """Draws a training; curves are drawn a few times a second at most, and only while they are seen."""
 
     def __init__(self, presenter: TrainingRunsPresenter, theme: Theme, tasks: Tasks) -> None:
@@ -58,14 +59,8 @@ class ProgressPage(QWidget):
         presenter.attach(self)
 
     def _left(self) -> QWidget:
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
+        scroll = scrolled(Page(column(self.notes, 1)))
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        held = QWidget()
-        held.setObjectName("plain")
-        held.setLayout(column(self.notes, 1))
-        scroll.setWidget(held)
         buttons = row(self.pause, self.resume, self.cancel, 1, gap=8)
         left = QWidget()
         left.setFixedWidth(_LEFT_WIDTH)

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QPushButton, QScrollArea, QStackedWidget, QWidget
+from PySide6.QtWidgets import QPushButton, QStackedWidget, QWidget
 
 from app.presenters.training_setup import TrainingSetupPresenter, TrainingSetupState
+from app.presenters.training_words import use_in_words
 from app.views.theme import Theme
 from app.views.training.cases_table import CasesModel, cases_table
 from app.views.training.form_view import FormView
-from app.views.widgets.controls import ElidedCombo, ElidedLabel, Label, column, row
+from app.views.widgets.controls import ElidedCombo, Label, column, row
+from app.views.widgets.scrolled import Page, scrolled
 from core.domain.training import TrainingCase
 
-_FORM_WIDTH = 272
+_FORM_WIDTH = 256
 _MODEL_WIDTH = 208
 
 
-class SetupPage(QWidget):
+class SetupPage(Page):
     """Draws the choice and passes on what the reader changes.
 
     Parameters
@@ -41,7 +43,8 @@ class SetupPage(QWidget):
         self.model = ElidedCombo("Model to improve")
         self.model.setFixedWidth(_MODEL_WIDTH)
         self.model.activated.connect(lambda place: presenter.choose_model(self.model.itemData(place)))
-        self._counts = ElidedLabel("", "dim")
+        self._counts = Label("", "dim", wrap=True)
+        self._reason = Label("", "faint", wrap=True)
         self.cases = CasesModel(presenter.toggle_case, shown)
         self.table = cases_table(theme, self.cases, opened)
         self._message = Label("", "dim", wrap=True)
@@ -50,10 +53,9 @@ class SetupPage(QWidget):
         self._stack = QStackedWidget()
         self._stack.addWidget(self.table)
         self._stack.addWidget(empty)
-        top = row(self.model, self._counts, gap=12)
-        top.setStretch(1, 1)
-        left = column(top, self._stack, gap=8)
+        left = column(row(self.model, 1), self._stack, self._reason, self._counts, gap=8)
         left.setStretch(1, 1)
+        self.table.selectionModel().currentChanged.connect(lambda *_: self._show_reason())
         layout = row(left, self._right(), gap=16)
         layout.setStretch(0, 1)
         self.setLayout(layout)
@@ -61,10 +63,8 @@ class SetupPage(QWidget):
 
     def _right(self) -> QWidget:
         self.form = FormView(self._presenter.enter)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
+        scroll = scrolled(self.form)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(self.form)
         self._estimate = Label("", "dim", wrap=True)
         self._why_not = Label("", "caution", wrap=True)
         self.start = QPushButton("Start")
@@ -82,14 +82,23 @@ class SetupPage(QWidget):
         self._show_models(state)
         self._counts.setText(state.counts)
         self.cases.set_cases(state.preview.cases if state.preview is not None else ())
+        self._show_reason()
         self._stack.setCurrentIndex(1 if state.message else 0)
         self._message.setText(state.message)
         self.form.show_form(state.form, dict(state.entered), dict(state.problems))
         self._estimate.setText("Laying out the cases…" if state.starting else state.estimate)
-        self._why_not.setText(state.why_not if not state.message else "")
+        problem = next((words for _, words in state.problems), "")
+        self._why_not.setText(problem or state.why_not if not state.message else "")
         self._why_not.setVisible(bool(self._why_not.text()))
         self.start.setEnabled(state.can_start)
         self.start.setToolTip(_start_tip(state))
+
+    def _show_reason(self) -> None:
+        """Say in full what the selected line says in short."""
+        place = self.table.currentIndex().row()
+        case = self.cases.cases[place] if 0 <= place < len(self.cases.cases) else None
+        self._reason.setText(f"{case.patient}: {use_in_words(case)}" if case is not None else "")
+        self._reason.setVisible(case is not None)
 
     def _show_models(self, state: TrainingSetupState) -> None:
         wanted = [(f"{model.title} {model.version}", model.id) for model in state.models]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QScrollArea, QWidget
+from PySide6.QtWidgets import QWidget
 
 from app.presenters.identity import IdentityPresenter, IdentityState
 from app.presenters.ports import Tasks
@@ -17,9 +17,8 @@ from app.views.training.progress_page import ProgressPage
 from app.views.training.setup_page import SetupPage
 from app.views.widgets.controls import column
 from app.views.widgets.rows_table import Pages
+from app.views.widgets.scrolled import scrolled
 from core.domain.training import TrainingCase
-
-_LEAST_HEIGHT = 232
 
 
 class TrainingPanel(QWidget):
@@ -57,10 +56,10 @@ class TrainingPanel(QWidget):
         self.monitor = MonitorPage(desk.monitor, theme, tasks)
         desk.candidates.open_series = lambda case: open_series(case.study_uid, case.series_key)
         pages = (
-            (SETUP, "Improve a model", _scrolled(self.setup)),
-            (PROGRESS, "Progress", _scrolled(self.progress)),
-            (CANDIDATE, "Candidates", _scrolled(self.candidate)),
-            (MONITOR, "Agreement", _scrolled(self.monitor)),
+            (SETUP, "Improve a model", scrolled(self.setup)),
+            (PROGRESS, "Progress", scrolled(self.progress)),
+            (CANDIDATE, "Candidates", scrolled(self.candidate)),
+            (MONITOR, "Agreement", scrolled(self.monitor)),
         )
         self._page = SETUP
         self.pages = Pages(pages, self._on_page)
@@ -89,12 +88,3 @@ class _Identity:
 
     def show_state(self, _: IdentityState) -> None:
         self._changed()
-
-
-def _scrolled(page: QWidget) -> QScrollArea:
-    """Return a page that scrolls where the panel is too low or too narrow for it."""
-    page.setMinimumHeight(_LEAST_HEIGHT)
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setWidget(page)
-    return area

@@ -13,6 +13,7 @@ from app.views.widgets.controls import column, plain_tip, row
 
 Index = QModelIndex | QPersistentModelIndex
 RowT = TypeVar("RowT")
+_LOOKED_AT = 50
 
 
 class RowsModel(QAbstractTableModel, Generic[RowT]):
@@ -86,6 +87,15 @@ def rows_table(theme: Theme, model: QAbstractItemModel, name: str, widths: Seque
     for place, width in enumerate(widths):
         header.setSectionResizeMode(place, QHeaderView.ResizeMode.Interactive)
         table.setColumnWidth(place, width)
+    return table
+
+
+def fit_columns(table: QTableView) -> QTableView:
+    """Make all columns but the last as wide as what they show; for tables of few rows."""
+    header = table.horizontalHeader()
+    header.setResizeContentsPrecision(_LOOKED_AT)
+    for place in range(header.count() - 1):
+        header.setSectionResizeMode(place, QHeaderView.ResizeMode.ResizeToContents)
     return table
 
 
