@@ -57,10 +57,11 @@ class Pipeline:
         """
         if not self._steps:
             return sample
-        item: Item = {IMAGE: sample.image}
+        # Some transforms of MONAI write into what they are given.
+        item: Item = {IMAGE: sample.image.clone()}
         labelled = isinstance(sample.target, torch.Tensor)
         if isinstance(sample.target, torch.Tensor):
-            item[LABEL] = sample.target[None]
+            item[LABEL] = sample.target[None].clone()
         with _plain_tensors():
             for number, (name, step) in enumerate(zip(self.names, self._steps, strict=True)):
                 item = _applied(name, step, item, np.random.RandomState(_word((*seed, number))), sample)
@@ -127,9 +128,7 @@ def transform_names() -> tuple[str, ...]:
 
 def _built(entry: Transform, target: Target, where: str) -> Step:
     if entry.name not in transform_names():
-        raise _refusal(
-            where, f"there is no transform “{entry.name}”", did_you_mean(entry.name, transform_names())
-        )
+        raise _refusal(where, f"there is no transform “{entry.name}”", _name_hint(entry.name))
     try:
         if entry.name.startswith(_MONAI):
             return monai_step(entry.name.removeprefix(_MONAI), entry.params, target)
@@ -146,6 +145,11 @@ def _built(entry: Transform, target: Target, where: str) -> Step:
         # The second line of albumentations' messages names the parameter.
         reason = "; ".join(lines[:3])[:240] or type(error).__name__
         raise _refusal(where, f"{entry.name}: {reason}", "Correct the parameter.") from error
+
+
+def _name_hint(name: str) -> str:
+    same = [known for known in transform_names() if known.casefold() == name.casefold()]
+    return did_you_mean(name, same or transform_names())
 
 
 def _first_problem(entry: Transform, error: ValidationError) -> tuple[str, str]:
