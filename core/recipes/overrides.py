@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.domain.errors import InputError
-from core.recipes.invalid import dotted
 from core.recipes.nearest import did_you_mean
-from core.recipes.schema_walk import Schema, names_at
+from core.recipes.schema_walk import Schema, names_at, property_at, tag_name
 from core.recipes.yaml_text import read_value
 
 Overrides = Mapping[str, Any] | Sequence[str]
@@ -81,10 +80,17 @@ def _put(document: dict[str, Any], parts: tuple[str, ...], value: Any, schema: S
                     _keep_shared(document, place, parts[:-1], schema)
                 return
             if place.get(part) is None:
-                place[part] = {}
+                place[part] = _usual_kind(document, parts[: depth + 1], schema)
             place = place[part]
         else:
             raise _refusal(f"“{'.'.join(parts[:depth])}” has no fields.", "Set it as a whole.")
+
+
+def _usual_kind(document: dict[str, Any], parts: tuple[str, ...], schema: Schema) -> dict[str, Any]:
+    """Return a new section: of the default kind where there are several."""
+    stated = property_at(schema, document, _indexed(document, parts))
+    name, default = tag_name(stated), stated.get("default")
+    return {name: default[name]} if name and isinstance(default, dict) and name in default else {}
 
 
 def _check_known(document: dict[str, Any], parts: tuple[str, ...], schema: Schema) -> None:
@@ -116,6 +122,3 @@ def _indexed(document: Any, parts: tuple[str, ...]) -> tuple[str | int, ...]:
 
 def _refusal(message: str, remedy: str) -> InputError:
     return InputError("recipe.override", message, remedy)
-
-
-__all__ = ["Overrides", "dotted", "parsed", "with_overrides"]

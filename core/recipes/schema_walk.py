@@ -50,13 +50,24 @@ def chosen(schema: Schema, value: Any, root: Schema) -> Schema:
 
 def names_at(root: Schema, document: Any, path: tuple[str | int, ...]) -> tuple[str, ...]:
     """Return the names that a section may have, given what stands in the document around it."""
-    schema, value = chosen(root, document, root), document
+    value = document
     for part in path:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            value = None
+    return tuple(chosen(property_at(root, document, path), value, root).get("properties", {}))
+
+
+def property_at(root: Schema, document: Any, path: tuple[str | int, ...]) -> Schema:
+    """Return the schema of a place as the section around it states it; empty where nothing may stand."""
+    inner, value = root, document
+    for part in path:
+        schema = chosen(inner, value, root)
         if isinstance(part, int):
             inner = schema.get("items", {})
             value = value[part] if isinstance(value, list) and part < len(value) else None
         else:
             inner = schema.get("properties", {}).get(part, {})
             value = value.get(part) if isinstance(value, dict) else None
-        schema = chosen(inner, value, root)
-    return tuple(schema.get("properties", {}))
+    return resolved(inner, root)

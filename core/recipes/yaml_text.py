@@ -102,9 +102,8 @@ def read_yaml(text: str, what: str = "The recipe") -> Document:
     """
     if len(text.encode("utf-8", "replace")) > MAX_BYTES:
         raise _refusal(f"it is larger than {MAX_BYTES >> 20} MiB", None, what)
-    loader = _Loader(text)
     try:
-        node = loader.get_single_node()
+        node = _Loader(text).get_single_node()
         reading = _Reading()
         data = reading.value(node, ()) if node is not None else {}
     except InputError as error:
@@ -117,8 +116,6 @@ def read_yaml(text: str, what: str = "The recipe") -> Document:
         raise _refusal(problem, mark.line + 1 if mark else None, what) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _refusal("it isn't valid YAML", None, what) from error
-    finally:
-        loader.dispose()
     if not isinstance(data, dict):
         raise _refusal("it must be a mapping of names to values", 1, what)
     return Document(data, reading.lines)
