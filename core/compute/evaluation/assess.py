@@ -114,7 +114,7 @@ class Evaluation:
             "per_class": {
                 name: {
                     **{k: m.value for k, m in row.items()},
-                    "n": max((m.n for m in row.values()), default=0),
+                    "n": row["recall"].n if "recall" in row else row["dice"].n,
                     "ci95": {k: _interval(m) for k, m in row.items()},
                 }
                 for name, row in self.per_class.items()

@@ -16,15 +16,19 @@ from typing import Literal
 
 from core.bundles.manifest import Manifest
 from core.domain.errors import InputError
-from core.recipes.cases import Case, CaseData
+from core.recipes.cases import Case, CaseData, Part
+from core.recipes.fingerprint import file_sha256, fingerprint
+from core.recipes.load import load_recipe
 from core.recipes.nearest import did_you_mean
 from core.recipes.reading import read_case
 from core.recipes.schema import Data
-from core.recipes.sources.registry import source_of
+from core.recipes.sources.registry import list_cases, source_of
 from core.recipes.sources_schema import ClassFolders, CsvManifest, ImageMaskFiles
+from core.recipes.split_result import restored
 
 _VALUES_FILE = "labels.json"
 _TABLE = "manifest.csv"
+_RUN_FILE, _RECIPE_FILE, _SPLIT_FILE = "run.json", "recipe.yaml", "split.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +72,7 @@ class EvaluationSet:
         """Return the sha256 of all files' contents and the truth, whatever the files are called."""
         rows = []
         for case in self.cases:
-            digest = hashlib.sha256()
-            for path in case.files:
-                with path.open("rb") as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
-            rows.append(f"{digest.hexdigest()} {case.label}")
+            rows.append(" ".join([*(file_sha256(path) for path in case.files), f"{case.label} {case.seed}"]))
         return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
 
 
@@ -139,6 +139,36 @@ def read_evaluation_set(path: Path, manifest: Manifest) -> EvaluationSet:
     if structures and found.kind == "masks":
         found = replace(found, structures=structures)
     return replace(found, notes=(*notes, *found.notes))
+
+
+def kept_out_of_training(run_folder: Path, data: Path, manifest: Manifest) -> EvaluationSet | None:
+    """Return the test part of the data that a run was trained on; None when the data are others.
+
+    Raises
+    ------
+    InputError
+        ``evaluation.no_cases`` when the run kept nothing out.
+    SafetyError
+        ``split.leak``.
+    """
+    files = [run_folder / name for name in (_RUN_FILE, _RECIPE_FILE, _SPLIT_FILE)]
+    if not all(file.is_file() for file in files):
+        return None
+    run, split = (json.loads(files[n].read_text(encoding="utf-8")) for n in (0, 2))
+    try:
+        section = load_recipe(files[1]).data
+        cases = list_cases(section.source, data, section.channels, section.missing)
+    except InputError:
+        return None
+    if fingerprint(cases) != run.get("data_fingerprint"):
+        return None
+    tested = restored(split, cases).parts[Part.TEST]
+    note = (
+        f"The model was trained on other cases of these data; it is evaluated on the {len(tested)} that its "
+        "training never saw."
+    )
+    found = evaluation_set_of(tested, section, manifest)
+    return replace(found, notes=(note, *found.notes))
 
 
 def names_of(manifest: Manifest) -> tuple[str, ...]:

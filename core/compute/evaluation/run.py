@@ -11,7 +11,7 @@ from core.bundles.bundle import Bundle, read_bundle
 from core.bundles.catalogue import Catalogue
 from core.bundles.manifest import MANIFEST_FILE
 from core.compute.evaluation.assess import Evaluation, assess
-from core.compute.evaluation.evaluation_set import EvaluationSet, read_evaluation_set
+from core.compute.evaluation.evaluation_set import EvaluationSet, kept_out_of_training, read_evaluation_set
 from core.compute.evaluation.predicting import predict_cases
 from core.compute.evaluation.reader_study import ReaderStudy
 from core.compute.evaluation.report import write_report
@@ -23,6 +23,10 @@ from core.domain.progress import CancelToken, Progress, no_progress
 from core.recipes.gates import Gates, read_gates, shipped_gates
 
 BUNDLE_FOLDER = "bundle"
+UNKNOWN_TRAINING = (
+    "Whether the model was trained on some of these cases can't be told from the model; if it was, the values are "
+    "too good."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +70,23 @@ def open_gates(gates: str | Path | None) -> Gates | None:
         return None
     path = Path(gates)
     return read_gates(path if path.suffix or path.exists() else shipped_gates(str(gates)))
+
+
+def dataset_of(model: OpenedModel, data: Path) -> EvaluationSet:
+    """Return the cases below a folder; of the data that a run was trained on, only those it never saw.
+
+    Raises
+    ------
+    AppError
+        From ``read_evaluation_set`` and ``kept_out_of_training``.
+    """
+    manifest = model.bundle.manifest
+    if model.run_folder is not None:
+        kept = kept_out_of_training(model.run_folder, data, manifest)
+        if kept is not None:
+            return kept
+    found = read_evaluation_set(data, manifest)
+    return replace(found, notes=(*found.notes, UNKNOWN_TRAINING))
 
 
 def evaluate_models(
@@ -170,7 +191,7 @@ def evaluate(
     opened = open_model(model, home)
     others = [open_model(other, home).bundle for other in compare]
     wanted = open_gates(gates)
-    dataset = read_evaluation_set(data, opened.bundle.manifest)
+    dataset = dataset_of(opened, data)
     evaluation = evaluate_models(
         opened,
         dataset,

@@ -148,12 +148,12 @@ def test_one_reader_has_a_normal_test_that_agrees_with_delong() -> None:
 def test_false_alarms_of_the_multi_reader_test_stay_at_their_level() -> None:
     rng = np.random.default_rng(5)
     p = []
-    for _ in range(120):
+    for _ in range(60):
         truth = np.arange(40) < 20
         case = rng.normal(size=40)
         scores = truth + case + 0.3 * rng.normal(size=(1, 3, 1)) + rng.normal(size=(2, 3, 40))
         p.append(multi_reader(truth, scores).p)
-    assert np.mean(np.array(p) < 0.05) <= stats.binom.ppf(0.999, 120, 0.05) / 120
+    assert np.mean(np.array(p) < 0.05) <= stats.binom.ppf(0.999, 60, 0.05) / 60
 
 
 def readings() -> list[Reading]:
