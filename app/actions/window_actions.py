@@ -62,6 +62,7 @@ WINDOW_ACTIONS = (
     Entry("audit.verify", "Verify the audit trail", PROGRAM, "audit"),
     Entry("app.quit", "Quit", PROGRAM, "close"),
     Entry("finding.edit", "Edit the finding (give the reason)", FINDINGS, "edit"),
+    Entry("finding.mask", "Give a corrected mask file…", FINDINGS, "segment"),
     Entry("finding.reason", "Give a reason for the verdict", FINDINGS, "text"),
     Entry("result.export", "Export the result", FINDINGS, "export"),
 )

@@ -167,11 +167,18 @@ class EngineGateway(BrowserGateway, LibraryGateway, DerivedGateway, TrainingGate
 
         return results.decisions_for(self.engine, result_id)
 
-    def record_decision(self, result_id: str, finding_id: str, verdict: Verdict, reason: str) -> Decision:
-        """Commit a verdict."""
-        from core.services import record_decision
+    def record_decision(
+        self, result_id: str, finding_id: str, verdict: Verdict, reason: str, mask: str = ""
+    ) -> Decision:
+        """Commit a verdict; a corrected mask is checked first."""
+        from core.services import corrected_mask, record_decision
 
-        return record_decision.record_decision(self.engine, result_id, finding_id, verdict, reason)[0]
+        file = None
+        if mask:
+            # A mask that was kept with an earlier verdict is named relative to the result's folder.
+            file = self.engine.paths.results / result_id / Path(mask).expanduser()
+            corrected_mask.require_mask_of(self.engine, result_id, file)
+        return record_decision.record_decision(self.engine, result_id, finding_id, verdict, reason, file)[0]
 
     def list_models(self, summary: SeriesSummary) -> list[ModelOffer]:
         """Return the catalogue with what fits the series."""

@@ -13,7 +13,10 @@ from core.render.palette import safe_colors
 
 @dataclass(frozen=True)
 class FindingRow:
-    """One finding; ``color_rgb`` is that of its segment, ``verdict`` is empty before a decision."""
+    """One finding; ``color_rgb`` is that of its segment, ``verdict`` is empty before a decision.
+
+    ``corrected`` says that the reader gave a mask of their own.
+    """
 
     id: str
     label: str
@@ -24,6 +27,7 @@ class FindingRow:
     color_rgb: tuple[int, int, int] | None = None
     visible: bool = True
     can_jump: bool = True
+    corrected: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ def row_of(
         _color(finding, segmentation),
         visible,
         finding.centroid_lps_mm is not None,
+        decision is not None and bool(decision.mask_file),
     )
 
 

@@ -34,6 +34,7 @@ class FindingsState:
     can_redo: bool = False
     withheld: bool = False
     not_found: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
     @property
     def undecided(self) -> int:
@@ -50,8 +51,8 @@ class FindingsState:
 class _Change:
     result_id: str
     finding_id: str
-    before: tuple[str, str]
-    after: tuple[str, str]
+    before: tuple[str, str, str]
+    after: tuple[str, str, str]
 
 
 @dataclass
@@ -171,6 +172,7 @@ class FindingsPresenter(Presenter[FindingsState]):
             bool(self._undo),
             bool(self._redo),
             not_found=tuple(segment.label for segment in result.segments if segment.voxels == 0),
+            classes=tuple(found.label for found in result.classes),
         )
 
     def _republish(self) -> None:
@@ -211,13 +213,16 @@ class FindingsPresenter(Presenter[FindingsState]):
         self._reading.set_segment_visible(value, value not in self._loaded.hidden)
         self._republish()
 
-    def decide(self, verdict: Verdict, reason: str = "", advance: bool = False) -> None:
-        """Record a verdict on the selected finding."""
+    def decide(self, verdict: Verdict, reason: str = "", advance: bool = False, mask: str = "") -> None:
+        """Record a verdict on the selected finding; an edit keeps the corrected mask of the edit before it."""
         finding = self._finding()
         if finding is None or self._loaded is None:
             return
         before = self._verdict_of(finding.id)
-        change = _Change(self._loaded.result.result_id, finding.id, before, (verdict.value, reason.strip()))
+        if verdict is Verdict.EDIT and before[0] == verdict.value:
+            mask = mask or before[2]
+        after = (verdict.value, reason.strip(), mask)
+        change = _Change(self._loaded.result.result_id, finding.id, before, after)
         self._redo.clear()
         self._record(change, change.after, self._undo)
         if advance:
@@ -228,6 +233,14 @@ class FindingsPresenter(Presenter[FindingsState]):
         row = self.state.current
         if row is not None and row.verdict and reason.strip() != row.reason:
             self.decide(Verdict(row.verdict), reason)
+
+    def give_mask(self, file: str) -> None:
+        """Record the selected finding as edited, with a corrected mask; the reason stays."""
+        row = self.state.current
+        if row is not None and row.segment_value is not None and file.strip():
+            self.decide(
+                Verdict.EDIT, row.reason if row.verdict == Verdict.EDIT.value else "", mask=file.strip()
+            )
 
     def undo(self) -> None:
         """Record a decision that supersedes the last one."""
@@ -241,19 +254,22 @@ class FindingsPresenter(Presenter[FindingsState]):
             change = self._redo.pop()
             self._record(change, change.after, self._undo)
 
-    def _verdict_of(self, finding_id: str) -> tuple[str, str]:
+    def _verdict_of(self, finding_id: str) -> tuple[str, str, str]:
         decision = self._loaded.decisions.get(finding_id) if self._loaded else None
-        return (decision.verdict.value, decision.reason) if decision else ("", "")
+        if decision is None:
+            return "", "", ""
+        return decision.verdict.value, decision.reason, decision.mask_file or ""
 
-    def _record(self, change: _Change, target: tuple[str, str], stack: list[_Change]) -> None:
-        verdict, reason = target
+    def _record(self, change: _Change, target: tuple[str, str, str], stack: list[_Change]) -> None:
+        verdict, reason, mask = target
         if not verdict:
             # A decision is never deleted: taking the first one back leaves the finding open as unsure.
             verdict, reason = Verdict.UNSURE.value, f"Withdrawn (was {change.after[0]})"
         stack.append(change)
 
         def work() -> Decision:
-            return self._engine.record_decision(change.result_id, change.finding_id, Verdict(verdict), reason)
+            given, kept = Verdict(verdict), change.finding_id
+            return self._engine.record_decision(change.result_id, kept, given, reason, mask)
 
         def failed(error: Exception) -> None:
             if change in stack:
@@ -261,7 +277,8 @@ class FindingsPresenter(Presenter[FindingsState]):
             self._republish()
             self._notices.report(error)  # type: ignore[arg-type]
 
-        self._tasks.db(work, self._take_decision, failed)
+        # A mask is read and compared first; that takes too long for the thread of the database.
+        (self._tasks.io if mask else self._tasks.db)(work, self._take_decision, failed)
 
     def _take_decision(self, decision: Decision) -> None:
         loaded = self._loaded

@@ -196,8 +196,14 @@ class ReviewEngine(BrowserEngine, LibraryEngine, DerivedEngine, TrainingEngine, 
     def decisions_for(self, result_id: str) -> Mapping[str, Decision]:
         """Return the valid decision of each finding."""
 
-    def record_decision(self, result_id: str, finding_id: str, verdict: Verdict, reason: str) -> Decision:
-        """Commit a verdict; when this returns it survives a power cut."""
+    def record_decision(
+        self, result_id: str, finding_id: str, verdict: Verdict, reason: str, mask: str = ""
+    ) -> Decision:
+        """Commit a verdict; when this returns it survives a power cut.
+
+        ``mask`` is the corrected mask of an edit: a NIfTI file, or ``Decision.mask_file`` of an earlier verdict on
+        the same result.
+        """
 
     def list_models(self, summary: SeriesSummary) -> list[ModelOffer]:
         """Return the catalogue with what fits the series."""

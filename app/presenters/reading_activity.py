@@ -1,15 +1,15 @@
-"""Tells a training that somebody reads, so that it slows down; seldom, and only while one goes on."""
+"""Tells a training that somebody reads, so that it rests; seldom, and only while one goes on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
 
-LEAST_BETWEEN_S = 1.0
+LEAST_BETWEEN_S = 0.3
 
 
 class ReadingActivity:
-    """Passes on that somebody reads, at most once a second; one comparison of times when there is nothing to do.
+    """Passes on that somebody reads, a few times a second at most; one comparison of times when there is nothing to do.
 
     Parameters
     ----------

@@ -14,6 +14,7 @@ from app.presenters.training_runs import TrainingRunsPresenter, TrainingRunsStat
 from app.presenters.training_setup import TrainingSetupPresenter
 from core.domain.training import TrainingEvent, TrainingRun, TrainingState
 
+_COMPUTING = (TrainingState.RUNNING, TrainingState.COMPARING)
 SETUP, PROGRESS, CANDIDATE, MONITOR = "setup", "progress", "candidate", "monitor"
 
 
@@ -46,7 +47,7 @@ class TrainingDesk:
 
     def show_state(self, state: TrainingRunsState) -> None:
         """Take the trainings: only while one computes does it matter that somebody reads."""
-        self.activity.training = any(run.state is TrainingState.RUNNING for run in state.runs)
+        self.activity.training = any(run.state in _COMPUTING for run in state.runs)
 
     def look(self, page: str) -> None:
         """Read again what a page shows."""

@@ -255,14 +255,24 @@ class MainWindow(QMainWindow):
         """Show a dialog for a folder; it blocks nothing."""
         self._show_dialog(title, QFileDialog.FileMode.Directory, lambda paths: take(paths[0]))
 
+    def ask_for_file(self, title: str, pattern: str, take: Callable[[Path], None]) -> None:
+        """Show a dialog for one file of a kind; it blocks nothing."""
+        self._show_dialog(title, QFileDialog.FileMode.ExistingFile, lambda paths: take(paths[0]), pattern)
+
     def _show_dialog(
-        self, title: str, mode: QFileDialog.FileMode, take: Callable[[list[Path]], None]
+        self,
+        title: str,
+        mode: QFileDialog.FileMode,
+        take: Callable[[list[Path]], None],
+        pattern: str = "",
     ) -> None:
         if self._dialog is not None:
             self._dialog.raise_()
             return
         dialog = QFileDialog(self, title)
         dialog.setFileMode(mode)
+        if pattern:
+            dialog.setNameFilter(pattern)
         dialog.setModal(False)
         dialog.filesSelected.connect(lambda files: take([Path(file) for file in files]) if files else None)
         dialog.finished.connect(self._on_dialog_finished)

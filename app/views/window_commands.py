@@ -94,6 +94,7 @@ class WindowCommands:
             "app.quit": lambda: self.desk.window.quit(),
             "finding.edit": self.edit_finding,
             "finding.reason": self.give_reason,
+            "finding.mask": self.choose_mask,
             "result.export": lambda: self.desk.export.export(self.export_folder),
         }
 
@@ -187,6 +188,16 @@ class WindowCommands:
         if self.desk.findings.state.current is not None:
             self.desk.window.right_panel.show()
             self.desk.findings_panel.focus_reason()
+
+    def choose_mask(self) -> None:
+        """Ask for the corrected mask of the finding, beside the window; it blocks nothing."""
+        current = self.desk.findings.state.current
+        if current is not None and current.segment_value is not None:
+            self.desk.window.ask_for_file(
+                "Corrected mask file",
+                "NIfTI (*.nii *.nii.gz)",
+                lambda file: self.desk.findings.give_mask(str(file)),
+            )
 
     def choose_export_folder(self) -> None:
         """Ask where exports go, then export."""

@@ -217,10 +217,14 @@ class FakeReviewEngine(FakeBrowserEngine, FakeLibraryEngine, FakeTrainingEngine)
         self._note("decisions_for", result_id)
         return {finding: d for (owner, finding), d in self.decisions.items() if owner == result_id}
 
-    def record_decision(self, result_id: str, finding_id: str, verdict: Verdict, reason: str) -> Decision:
-        self._note("record_decision", result_id, finding_id, verdict, reason)
+    def record_decision(
+        self, result_id: str, finding_id: str, verdict: Verdict, reason: str, mask: str = ""
+    ) -> Decision:
+        self._note("record_decision", result_id, finding_id, verdict, reason, *([mask] if mask else []))
         number = len(self.recorded) + 1
-        decision = Decision(f"d{number}", result_id, finding_id, verdict, self.reader, "2026-01-02", reason)
+        decision = Decision(
+            f"d{number}", result_id, finding_id, verdict, self.reader, "2026-01-02", reason, mask or None
+        )
         self.recorded.append(decision)
         self.decisions[(result_id, finding_id)] = decision
         return decision

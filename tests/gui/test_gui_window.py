@@ -123,6 +123,25 @@ def test_edit_asks_for_the_reason_without_a_dialog(
     assert reading.reading_area.hasFocus()
 
 
+def test_an_edit_takes_a_corrected_mask_by_keyboard(
+    reading: Application, engine: FakeReviewEngine, wait_until: Wait
+) -> None:
+    line = reading.findings_panel.mask_line
+    assert not line.isVisible()
+    press(reading, Qt.Key.Key_H)
+    wait_until(lambda: line.isVisible(), "the line for a mask")
+    press(reading, Qt.Key.Key_Tab)
+    assert line.path.hasFocus()
+    QTest.keyClicks(line.path, "/masks/y n j.nii.gz")
+    press(reading, Qt.Key.Key_Return)
+    wait_until(lambda: reading.findings.state.rows[0].corrected, "the mask")
+    assert engine.recorded[-1].mask_file == "/masks/y n j.nii.gz" and line.path.text() == ""
+    press(reading, Qt.Key.Key_Escape)
+    assert reading.reading_area.hasFocus()
+    press(reading, Qt.Key.Key_N)
+    wait_until(lambda: not line.isVisible(), "no line for an undecided finding")
+
+
 def test_verdict_buttons_are_pressed_with_the_mouse(
     reading: Application, engine: FakeReviewEngine, wait_until: Wait
 ) -> None:

@@ -10,6 +10,7 @@ from app.actions.action import ActionRegistry
 from app.presenters.exporting import KINDS, ExportPresenter, ExportState
 from app.presenters.findings import FindingsPresenter, FindingsState
 from app.views.findings.finding_list import VERDICTS, FindingList
+from app.views.findings.mask_line import MaskLine
 from app.views.theme import Theme
 from app.views.widgets.controls import (
     ElidedCombo,
@@ -23,6 +24,7 @@ from app.views.widgets.controls import (
 )
 from app.views.widgets.section import Section
 
+_REASON = "Reason (optional), Enter keeps it"
 _TITLES = {"accept": "Accept", "edit": "Edit", "reject": "Reject", "unsure": "Unsure"}
 
 
@@ -40,7 +42,7 @@ class FindingsPanel(QWidget):
         self._message = Label("", "dim", wrap=True)
         self.buttons = {name: self._verdict_button(theme, registry, name) for name in VERDICTS}
         self.reason = QLineEdit()
-        self.reason.setPlaceholderText("Reason (optional), Enter keeps it")
+        self.reason.setPlaceholderText(_REASON)
         follow_keys(self.reason, registry, "finding.reason")
         self.reason.setMaxLength(400)
         self.reason.returnPressed.connect(self._on_reason)
@@ -48,7 +50,8 @@ class FindingsPanel(QWidget):
         strip = row(*self.buttons.values(), gap=4)
         for place in range(len(self.buttons)):
             strip.setStretch(place, 1)
-        self._strip.setLayout(column(strip, self.reason, gap=8, margins=(12, 8, 12, 8)))
+        self.mask_line = MaskLine(theme, presenter.give_mask, registry)
+        self._strip.setLayout(column(strip, self.reason, self.mask_line, gap=8, margins=(12, 8, 12, 8)))
         top = QWidget()
         top.setLayout(column(self.results, self._checks, gap=4, margins=(12, 8, 12, 8)))
         self._top = top
@@ -114,6 +117,10 @@ class FindingsPanel(QWidget):
         self._not_found.setText(f"Not found: {', '.join(state.not_found)}")
         current = state.current
         self._strip.setVisible(current is not None)
+        edited = current if current is not None and current.verdict == "edit" else None
+        self.mask_line.show_row(edited if edited is not None and edited.segment_value is not None else None)
+        named = edited is not None and edited.segment_value is None
+        self.reason.setPlaceholderText(_right_class(state.classes) if named else _REASON)
         for verdict, button in self.buttons.items():
             button.setChecked(current is not None and current.verdict == verdict)
         if not self.reason.hasFocus() or current is None:
@@ -132,6 +139,12 @@ class FindingsPanel(QWidget):
                 self.results.addItem(text, result_id)
         self.results.setCurrentIndex(max(0, self.results.findData(state.result_id)))
         self.results.setToolTip(self.results.currentText())
+
+
+def _right_class(classes: tuple[str, ...]) -> str:
+    """Return what is asked for when the answer of a classification is corrected."""
+    known = ", ".join(classes[:3])
+    return f"The right class ({known}{'…' if len(classes) > 3 else ''}), Enter keeps it"
 
 
 class ExportLine(QWidget):

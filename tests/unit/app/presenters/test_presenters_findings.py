@@ -185,3 +185,38 @@ def test_a_check_that_does_not_apply_is_no_failure(findings: FindingsPresenter) 
 def test_colours_of_the_list_are_those_of_the_pictures(findings: FindingsPresenter) -> None:
     drawn = safe_colors(segmentation().segments)
     assert [row.color_rgb for row in findings.state.rows] == [drawn[1], drawn[2]]
+
+
+def masks(engine: FakeReviewEngine) -> list[str | None]:
+    return [decision.mask_file for decision in engine.recorded]
+
+
+def test_a_corrected_mask_makes_an_edit_and_outlives_a_later_reason(
+    findings: FindingsPresenter, engine: FakeReviewEngine
+) -> None:
+    findings.decide(Verdict.EDIT, "border")
+    assert not findings.state.rows[0].corrected
+    findings.give_mask(" /masks/lung.nii.gz ")
+    assert findings.state.rows[0].corrected and findings.state.rows[0].reason == "border"
+    findings.set_reason("upper border")
+    assert masks(engine) == [None, "/masks/lung.nii.gz", "/masks/lung.nii.gz"]
+    findings.decide(Verdict.ACCEPT)
+    assert not findings.state.rows[0].corrected and masks(engine)[-1] is None
+
+
+def test_undo_and_redo_bring_the_mask_back(findings: FindingsPresenter, engine: FakeReviewEngine) -> None:
+    findings.give_mask("/masks/lung.nii.gz")
+    findings.decide(Verdict.REJECT)
+    findings.undo()
+    assert (findings.state.rows[0].verdict, findings.state.rows[0].corrected) == ("edit", True)
+    findings.redo()
+    assert (findings.state.rows[0].verdict, findings.state.rows[0].corrected) == ("reject", False)
+
+
+def test_a_mask_that_is_refused_changes_nothing(
+    findings: FindingsPresenter, engine: FakeReviewEngine
+) -> None:
+    engine.errors["record_decision"] = EnvironmentFault("decisions.mask_grid", "Another grid.", "Export it.")
+    findings.give_mask("/masks/other.nii")
+    findings.give_mask("   ")
+    assert findings.state.rows[0].verdict == "" and engine.recorded == []

@@ -204,7 +204,7 @@ def test_a_training_says_what_it_does(changes: dict[str, Any], words: str, short
     assert status_in_words(run) == short
 
 
-def test_reading_is_passed_on_at_most_once_a_second_and_only_during_a_training() -> None:
+def test_reading_is_passed_on_seldom_and_only_during_a_training() -> None:
     now, noted = [100.0], []
     activity = ReadingActivity(lambda: noted.append(now[0]), lambda: now[0])
     activity()
