@@ -404,9 +404,8 @@ class Application(QObject):
         self.audit.verify()
         self.issues.refresh()
         self.watch.load()
-        self.training.begin()
-        # What can't be loaded now is told when it is needed.
-        self.tasks.io(self.engine.warm_up, lambda _: None, lambda _: None)
+        # What can't be loaded now is told when it is needed. Trainings go on after what the first picture needs.
+        self.tasks.io(self.engine.warm_up, lambda _: self.training.begin(), lambda _: self.training.begin())
         self.imports.import_paths(self._start.files)
         if self._start.sample:
             self.imports.import_sample()

@@ -73,6 +73,7 @@ class EngineGateway(BrowserGateway, LibraryGateway, DerivedGateway, TrainingGate
 
             self._board = JobBoard(self._engine)
             self._board.subscribe(self._publish)
+            self.allow_training()
         except BaseException as error:
             self._failed = error
             raise

@@ -34,6 +34,7 @@ class TrainingGateway(ABC):
 
     _training_board: TrainingBoard | None = None
     _training_closed = False
+    _training_listener: Callable[[TrainingEvent], None] | None = None
 
     @property
     @abstractmethod
@@ -51,7 +52,14 @@ class TrainingGateway(ABC):
                 raise BugError("app.closing", "The program is being closed.", "Start it again.")
             if self._training_board is None:
                 self._training_board = TrainingBoard(engine)
+                if self._training_listener is not None:
+                    self._training_board.subscribe(self._training_listener)
             return self._training_board
+
+    def allow_training(self) -> None:
+        """Let a board be made; called when the engine is opened, also anew."""
+        with _MAKING:
+            self._training_closed = False
 
     def close_training(self) -> None:
         """Stop what trains; it goes on after the next start."""
@@ -63,7 +71,11 @@ class TrainingGateway(ABC):
 
     def listen_to_training(self, take: Callable[[TrainingEvent], None]) -> None:
         """Hand events to ``take`` on the board's thread."""
-        self.training_board.subscribe(take)
+        self._training_listener = take
+        if self._training_board is None:
+            _ = self.training_board
+        else:
+            self._training_board.subscribe(take)
 
     def note_reading(self) -> None:
         """Say that somebody reads right now."""
