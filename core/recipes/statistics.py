@@ -185,9 +185,11 @@ def _merged(count: int, mean: float, squares: float, block: NDArray[np.float64])
 
 
 def _sketch(flat: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    ordered = np.sort(flat)
     if flat.size <= _POINTS:
-        return np.sort(flat), float(flat.size)
-    return np.quantile(flat, np.linspace(0, 1, _POINTS)), float(flat.size)
+        return ordered, float(flat.size)
+    # Sorting once is much faster than np.quantile for so many points.
+    return np.interp(np.linspace(0, flat.size - 1, _POINTS), np.arange(flat.size), ordered), float(flat.size)
 
 
 def training_statistics(
