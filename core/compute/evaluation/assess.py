@@ -237,7 +237,8 @@ def assess(
         )
         metrics, per_class = dict(structures.metrics), structures.per_class
         rows = _mask_rows(predictions.rows)
-        dice = np.array([_mean_dice(predictions.rows, c) for c in _answered_names(predictions)])
+        scored = _by_case(predictions.rows)
+        dice = np.array([_mean_dice(scored[c]) for c in _answered_names(predictions)])
         fairness = [fairness_of_scores(dice, "mean_dice", c, g, seed=seed) for c, g in kept.items()]
         notes += _mask_notes(dataset)
     metrics["latency_ms"] = predictions.latency()
@@ -317,27 +318,32 @@ def _class_rows(
     ]
 
 
-def _mean_dice(rows: Sequence[CaseScore], case: str) -> float:
+def _by_case(rows: Sequence[CaseScore]) -> dict[str, list[CaseScore]]:
+    found: dict[str, list[CaseScore]] = {}
+    for row in rows:
+        found.setdefault(row.case, []).append(row)
+    return found
+
+
+def _mean_dice(rows: Sequence[CaseScore]) -> float:
     """Return the mean Dice of the structures that occur in truth or prediction of a case (1 when none does)."""
-    mine = [r for r in rows if r.case == case]
-    present = [r.dice for r in mine if not r.absent]
+    present = [r.dice for r in rows if not r.absent]
     return float(np.mean(present)) if present else 1.0
 
 
 def _mask_rows(rows: Sequence[CaseScore]) -> list[dict[str, Any]]:
     """Return a row per case, the lowest mean Dice first, with the Dice of every structure."""
-    cases = dict.fromkeys(r.case for r in rows)
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "case": case,
-            "mean_dice": _mean_dice(rows, case),
-            "dice": {r.structure: r.dice for r in rows if r.case == case},
-            "hd95_mm": {r.structure: r.hd95_mm for r in rows if r.case == case},
-            "missed": [r.structure for r in rows if r.case == case and r.missed],
+            "mean_dice": _mean_dice(mine),
+            "dice": {r.structure: r.dice for r in mine},
+            "hd95_mm": {r.structure: r.hd95_mm for r in mine},
+            "missed": [r.structure for r in mine if r.missed],
         }
-        for case in cases
+        for case, mine in _by_case(rows).items()
     ]
-    return sorted(found, key=lambda row: row["mean_dice"])
+    return sorted(found, key=lambda row: float(row["mean_dice"]))
 
 
 def _mask_notes(dataset: EvaluationSet) -> list[str]:
@@ -381,7 +387,8 @@ def _compared(
         compare_cases(tables[0][:, k], tables[1][:, k], metric=f"dice {name}", patients=who, seed=seed)
         for k, name in enumerate(dataset.structures)
     ]
-    means = [np.array([_mean_dice(p.rows, n) for n in names]) for p in (other, mine)]
+    scored = [_by_case(p.rows) for p in (other, mine)]
+    means = [np.array([_mean_dice(found[n]) for n in names]) for found in scored]
     rows.insert(0, compare_cases(means[0], means[1], metric="mean_dice", patients=who, seed=seed))
     cases = [
         {"case": n, "current": float(x), "candidate": float(y)}

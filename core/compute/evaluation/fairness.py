@@ -13,6 +13,7 @@ import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ Values = NDArray[np.float64]
 MIN_GROUP = 10
 MAX_GROUPS = 12
 _BANDS = 3
+_BAND_ORDER = {"≤": 0, ">": 2}
 # A group of one or two cases is not named: its value may be that of a person.
 _NAMED_FROM = 3
 _IDENTITY = re.compile(r"name|patient|birth|mrn|accession|address|phone|e-?mail|insurance|(^|_)id($|_)")
@@ -118,7 +120,7 @@ def fairness_of_classes(
         return GroupReport(column, found, small, {}, {}, _few(large))
     c = len(names)
     y, z = np.eye(c)[labels[keep]], np.eye(c)[predicted[keep]]
-    place = np.searchsorted(large, who[keep])
+    place = _places(large, who[keep])
 
     def gaps(place: NDArray) -> Values:
         member = np.eye(len(large))[place]
@@ -154,12 +156,12 @@ def fairness_of_scores(
     found = {}
     for group in large:
         x = scores[who == group]
-        value, draws = resampled(lambda w, x=x: (w @ x / w.sum(axis=1))[:, None], len(x), seed=seed)
+        value, draws = resampled(partial(_mean, x), len(x), seed=seed)
         found[group] = {metric: Measured(float(value[0]), *percentile_interval(draws[:, 0]), len(x))}
     if len(large) < 2:
         return GroupReport(column, found, small, {}, {}, _few(large))
     keep = np.isin(who, large)
-    place = np.searchsorted(large, who[keep])
+    place = _places(large, who[keep])
     x = scores[keep]
 
     def gaps(place: NDArray) -> Values:
@@ -170,9 +172,21 @@ def fairness_of_scores(
     return GroupReport(column, found, small, {metric: float(seen[0])}, {metric: float(p[0])})
 
 
+def _places(large: Sequence[str], who: NDArray) -> NDArray[np.int64]:
+    index = {group: n for n, group in enumerate(large)}
+    return np.array([index[group] for group in who], dtype=np.int64)
+
+
+def _mean(x: Values, weights: Values) -> Values:
+    out: Values = (weights @ x / weights.sum(axis=1))[:, None]
+    return out
+
+
 def _split(who: NDArray, min_group: int) -> tuple[list[str], dict[str, int]]:
     names, counts = np.unique(who, return_counts=True)
     sizes = {str(n): int(k) for n, k in zip(names, counts, strict=True)}
+    # Bands of numbers in their order, not that of their first character.
+    sizes = dict(sorted(sizes.items(), key=lambda pair: _BAND_ORDER.get(pair[0][:1], 1)))
     small: dict[str, int] = {}
     for group, k in sizes.items():
         if k < min_group:

@@ -117,13 +117,15 @@ def span(low: float, high: float, like: float | None = None) -> str:
     return f"{number(low, like)}{joint}{number(high, like)}"
 
 
-def _measured(m: Measured | None) -> Cell:
+def _measured(m: Measured | None, at_least: float = 0.0) -> Cell:
+    """Return value and interval; with the digits of ``at_least`` where the value is smaller."""
     if m is None:
         return Cell("–", number=True)
     low, high = m.bound("lower"), m.bound("upper")
     known = not (math.isnan(low) or math.isnan(high) or low == high == m.value)
-    quiet = span(low, high, m.value) if known else ""
-    return Cell(number(m.value), quiet, number=True)
+    like = max(abs(m.value), at_least) if math.isfinite(m.value) else m.value
+    quiet = span(low, high, like) if known else ""
+    return Cell(number(m.value, like), quiet, number=True)
 
 
 def p_value(p: float | None) -> str:
@@ -241,7 +243,9 @@ def _per_class(evaluation: Evaluation) -> TableBlock:
         if evaluation.structures is not None:
             c = evaluation.structures.counts[name]
             row.append(Cell(str(c["missed"]), number=True, mark="bad" if c["missed"] else ""))
-        rows.append((*row, *(_measured(found.get(key)) for key, _ in columns)))
+        rows.append(
+            (*row, *(_measured(found.get(key), 10.0 if "percent" in key else 0.0) for key, _ in columns))
+        )
     first = 0.2 if len(head) < 9 else 0.19
     rest = (1 - first) / (len(head) - 1)
     small = (first, 0.8 * rest, *([0.8 * rest] if evaluation.structures is not None else []))
@@ -383,7 +387,7 @@ def _worst(evaluation: Evaluation) -> TableBlock:
         )
         head = ("Case", "Truth", "Predicted", "Probability of truth", "Confidence")
         return TableBlock("Worst cases", head, rows, (0.14, 0.28, 0.28, 0.17, 0.13), note)
-    rows = tuple(
+    cases = tuple(
         (
             Cell(str(r["case"])),
             Cell(number(r["mean_dice"]), number=True),
@@ -392,8 +396,8 @@ def _worst(evaluation: Evaluation) -> TableBlock:
         )
         for r in shown
     )
-    head = ("Case", "Mean Dice", "Lowest Dice", "Missed")
-    return TableBlock("Worst cases", head, rows, (0.14, 0.14, 0.42, 0.3), note)
+    columns = ("Case", "Mean Dice", "Lowest Dice", "Missed")
+    return TableBlock("Worst cases", columns, cases, (0.14, 0.14, 0.42, 0.3), note)
 
 
 def _lowest(dice: dict[str, float]) -> str:

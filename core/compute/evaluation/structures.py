@@ -243,11 +243,14 @@ def aggregate(
             "invented": sum(r.invented for r in mine),
             "absent": sum(r.absent for r in mine),
         }
-    cases = list(dict.fromkeys(r.case for r in rows))
+    by_case: dict[str, list[CaseScore]] = {}
+    for r in rows:
+        by_case.setdefault(r.case, []).append(r)
+    cases = list(by_case)
     who = None if patients is None else np.array([patients[c] for c in cases])
     metrics = {}
     for metric in (*OVERLAPS, *DISTANCES):
-        means = np.array([_case_mean([r for r in rows if r.case == c], metric) for c in cases])
+        means = np.array([_case_mean(mine, metric) for mine in by_case.values()])
         metrics[f"mean_{metric}"] = _mean_with_interval(means, who, resamples, seed)
     metrics["missed_share"] = _missed(rows)
     return StructureMetrics(tuple(structures), metrics, per_class, counts, tuple(rows), tolerance_mm)

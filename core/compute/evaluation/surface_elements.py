@@ -42,7 +42,7 @@ def element_sizes(spacing_mm: tuple[float, ...]) -> Values:
         size = np.linalg.norm(edges[:, 0], axis=1)
     else:
         size = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1) / 2
-    return np.bincount(code, size * weight, minlength=2 ** (2**dimensions))
+    return np.bincount(code, size * weight, minlength=2 ** (2**dimensions)).astype(np.float64)
 
 
 @lru_cache(maxsize=2)

@@ -97,3 +97,29 @@ def test_columns_of_many_numbers_become_thirds_and_of_many_texts_nothing() -> No
         "column site: all cases are in one group",
     ]
     assert "Doe" not in "".join(notes)
+
+
+def test_people_are_no_groups_and_groups_of_one_are_not_named() -> None:
+    labels, predicted, groups = two_groups()
+    groups[:2] = ["Doe^Jane", "Roe^Rita"]
+    found = fairness_of_classes(labels, predicted, NAMES, "sex", groups, permutations=9)
+    assert found.too_small == {"others": 2}
+    patients = [f"p{n // 5}" for n in range(40)]
+    columns, notes = usable_columns(
+        {"PatientName": ["a", "b"] * 20, "ward": [f"w{n // 5}" for n in range(40)], "sex": ["F", "M"] * 20},
+        patients,
+    )
+    assert list(columns) == ["sex"]
+    assert notes == [
+        "column PatientName: 2 different texts make no groups",
+        "column ward: it tells every patient from the others and makes no groups",
+    ]
+
+
+def test_bands_of_numbers_stand_in_their_order() -> None:
+    labels, predicted, _ = two_groups()
+    bands = grouped([str(n % 90) for n in range(200)])
+    assert bands is not None
+    found = fairness_of_classes(labels, predicted, NAMES, "age", bands, permutations=9)
+    assert [g[0] for g in found.groups] == ["≤", "2", ">"]
+    assert sum(m["accuracy"].n for m in found.groups.values()) == 200

@@ -11,6 +11,7 @@ import torch
 from monai.metrics import DiceMetric, compute_hausdorff_distance
 from monai.metrics.surface_dice import compute_surface_dice
 
+from core.compute.evaluation import surface
 from core.compute.evaluation.structures import aggregate, score_case
 from core.compute.evaluation.surface import diagonal_mm, surface_distances
 from core.compute.evaluation.surface_elements import element_sizes
@@ -95,6 +96,17 @@ def test_the_surface_of_a_box_has_its_area_less_the_cut_edges() -> None:
     # Six faces of 7 × 7 cells, twelve edges of 7 slanted rectangles, eight corner triangles.
     expected = 6 * 49 + 12 * 7 * 2**0.5 / 2 + 8 * 3**0.5 / 8
     assert found.weight_to_truth.sum() == pytest.approx(expected)
+
+
+def test_search_tree_and_distance_map_give_the_same_distances(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = ball((25, 25, 25), 6) | ball((8, 9, 10), 4), ball((26, 24, 30), 9)
+    spacing = (2.7, 0.7, 0.7)
+    found = []
+    for below in (0, 10**9):
+        monkeypatch.setattr(surface, "_MAP_BELOW", below)
+        found.append(surface_distances(a, b, spacing))
+    np.testing.assert_allclose(found[0].to_truth, found[1].to_truth, rtol=1e-12)
+    np.testing.assert_allclose(found[0].to_predicted, found[1].to_predicted, rtol=1e-12)
 
 
 def test_two_dimensions_with_uneven_spacing() -> None:
