@@ -123,7 +123,7 @@ def _classes(document: dict[str, Any]) -> str:
             row["name"],
             row["cases"],
             row["patients"],
-            _Html(f'<div class="bar" style="width:{100 * row["cases"] / most:.1f}%">'),
+            _Html(f'<div class="bar" style="width:{100 * row["cases"] / most:.1f}%"></div>'),
         ]
         for row in rows
     ]
