@@ -128,6 +128,12 @@ def _measured(m: Measured | None, at_least: float = 0.0) -> Cell:
     return Cell(number(m.value, like), quiet, number=True)
 
 
+def _named(metric: str) -> str:
+    """Return a metric's name for people: ``auc_roc glioma`` → ``AUC-ROC glioma``."""
+    text = metric.replace("auc_roc", "AUC-ROC").replace("_", " ")
+    return text[:1].upper() + text[1:]
+
+
 def p_value(p: float | None) -> str:
     """Return a p value: three digits, ``< 0.001`` below."""
     if p is None or math.isnan(p):
@@ -257,7 +263,7 @@ def _comparison(compared: Compared) -> list[TableBlock]:
     other = compared.other
     rows = tuple(
         (
-            Cell(c.metric.replace("_", " ")),
+            Cell(_named(c.metric)),
             Cell(number(c.current), number=True),
             Cell(number(c.candidate), number=True),
             Cell(
@@ -279,7 +285,7 @@ def _comparison(compared: Compared) -> list[TableBlock]:
             head,
             rows,
             (0.27, 0.1, 0.13, 0.2, 0.1, 0.12, 0.08),
-            f"Same cases, paired. {methods}.",
+            f"Same cases, paired: {methods}.",
         )
     ]
 
@@ -302,7 +308,7 @@ def _study(evaluation: Evaluation) -> list[TableBlock]:
     rows = tuple(
         (
             Cell(who),
-            Cell(c.metric.replace("auc_roc", "AUC")),
+            Cell(_named(c.metric)),
             Cell(number(c.current), number=True),
             Cell(number(c.candidate), number=True),
             Cell(
@@ -362,7 +368,7 @@ def _group(report: GroupReport) -> TableBlock:
         parts.append(report.note)
     if report.p:
         parts.append("p: share of random groupings with a gap at least as large")
-    head = ("Group", "Cases", *(k.replace("_", " ") for k in keys))
+    head = ("Group", "Cases", *(_named(k) for k in keys))
     rest = 0.72 / max(len(keys), 1)
     return TableBlock(
         f"Groups: {report.column}", head, tuple(rows), (0.18, 0.1, *([rest] * len(keys))), ". ".join(parts)

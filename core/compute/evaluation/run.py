@@ -21,8 +21,9 @@ from core.config.resources import shipped_bundles_dir
 from core.domain.errors import InputError
 from core.domain.progress import CancelToken, Progress, no_progress
 from core.recipes.gates import Gates, read_gates, shipped_gates
+from core.recipes.load import load_recipe
 
-BUNDLE_FOLDER = "bundle"
+BUNDLE_FOLDER, RECIPE_FILE = "bundle", "recipe.yaml"
 UNKNOWN_TRAINING = (
     "Whether the model was trained on some of these cases can't be told from the model; if it was, the values are "
     "too good."
@@ -70,6 +71,13 @@ def open_gates(gates: str | Path | None) -> Gates | None:
         return None
     path = Path(gates)
     return read_gates(path if path.suffix or path.exists() else shipped_gates(str(gates)))
+
+
+def _recipe_gates(model: OpenedModel) -> str | None:
+    """Return the gates that the recipe of a run names."""
+    if model.run_folder is None or not (model.run_folder / RECIPE_FILE).is_file():
+        return None
+    return load_recipe(model.run_folder / RECIPE_FILE).evaluation.gates
 
 
 def dataset_of(model: OpenedModel, data: Path) -> EvaluationSet:
@@ -175,6 +183,8 @@ def evaluate(
 
     Parameters
     ----------
+    gates : str or pathlib.Path, optional
+        A file, or shipped gates by name; for a run's folder those of its recipe when none are given.
     study : ReaderStudy, optional
         A reader study of this model, reported beside it.
 
@@ -190,7 +200,7 @@ def evaluate(
     """
     opened = open_model(model, home)
     others = [open_model(other, home).bundle for other in compare]
-    wanted = open_gates(gates)
+    wanted = open_gates(gates if gates is not None else _recipe_gates(opened))
     dataset = dataset_of(opened, data)
     evaluation = evaluate_models(
         opened,

@@ -28,6 +28,7 @@ from tests.fakes.bundles import (
     make_segmentation_bundle,
     make_volume,
 )
+from tests.fakes.data import data_path
 
 MARKER = "DOE_JANE"
 
@@ -228,10 +229,13 @@ def test_of_the_training_data_only_the_cases_kept_out_are_evaluated(
     recipe = {**recipe_document(load_recipe("mednist")), "data": section.model_dump(mode="json")}
     labels = [{"value": n, "name": name} for n, name in enumerate(source["classes"])]
     recipe["bundle"] = {**recipe["bundle"], "labels": labels}
+    recipe["evaluation"] = {"gates": "brain-tumour"}
     (run / "recipe.yaml").write_text(json.dumps(recipe))
     found = dataset_of(open_model(run), dark_and_bright)
     assert sorted(case.id for case in found.cases) == sorted(tested)
     assert "never saw" in found.notes[0]
+    document = evaluate(run, dark_and_bright, out=tmp_path / "out", resamples=200)
+    assert document["gates"][0]["threshold"] == 0.85 and document["data"]["cases"] == len(tested)
     elsewhere = dataset_of(open_model(run / "bundle"), dark_and_bright)
     assert len(elsewhere.cases) == len(tested)
     (dark_and_bright / "Dark" / "more.png").write_bytes(next(dark_and_bright.rglob("*.png")).read_bytes())
@@ -301,3 +305,19 @@ def test_a_model_with_other_classes_cannot_be_compared(
     with pytest.raises(InputError, match="other classes"):
         evaluate(brightness, dark_and_bright, compare=[other.path], out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.data
+def test_the_shipped_classifier_is_evaluated_on_real_pictures(tmp_path: Path) -> None:
+    source = data_path("core/images2d/mednist")
+    for folder in source.iterdir():
+        (tmp_path / "data" / folder.name).mkdir(parents=True)
+        for path in sorted(folder.iterdir())[:12]:
+            (tmp_path / "data" / folder.name / path.name).write_bytes(path.read_bytes())
+    found = evaluate("mednist", tmp_path / "data", gates="brain-tumour", out=tmp_path / "out", resamples=500)
+    assert found["metrics"]["accuracy"] > 0.9 and found["data"]["cases"] == 72
+    rows = {g["name"]: g for g in found["gates"]}
+    assert rows["Accuracy"]["passed"] and rows["Latency per image in ms"]["passed"]
+    # Twelve of twelve leave a lower bound of 0.735: not enough for 0.80, however good the model is.
+    assert not rows["Recall of each class: Hand"]["passed"]
+    assert rows["Recall of each class: Hand"]["bound"] == pytest.approx(0.025 ** (1 / 12))
