@@ -1,13 +1,15 @@
 """Prepared cases kept on disk and, the small ones and some others, in memory; both are bounded.
 
 Several processes may share the folder: files appear by renaming, a damaged one is made again, and one that another
-process deletes stays readable where it is mapped.
+process deletes stays readable where it is mapped. Below a folder that is sealed at rest the files are sealed too;
+they are then read whole.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
@@ -24,6 +26,8 @@ import scipy
 from core.compute.training.data.cache_file import CachedCase, Damaged, compact, read_case_file, write_case
 from core.compute.training.data.prepare import Sample
 from core.config.atomic import PART_PREFIX
+from core.config.sealed_file import is_mounted, seal_bytes
+from core.domain.errors import SafetyError
 from core.recipes.cases import Case
 from core.recipes.schema import Recipe
 
@@ -52,13 +56,16 @@ class CaseCache:
     Parameters
     ----------
     folder : pathlib.Path or None
-        Where the files lie; None keeps cases in memory only (for cases that must not lie on disk unsealed).
+        Where the files lie; None keeps cases in memory only (for cases that must not lie on disk unsealed). What
+        lies below a mounted folder of ``core.config.sealed_file`` is sealed; a loader process that lacks the key
+        keeps its cases in memory.
     memory_mb, disk_mb : int
         Bounds in MiB. The least recently used goes first. A case larger than the bound isn't kept.
     """
 
     def __init__(self, folder: Path | None, *, memory_mb: int, disk_mb: int) -> None:
         self.folder = folder
+        self.sealed = folder is not None and is_mounted(folder / "any")
         self.counts = CacheCounts()
         self.memory_bytes, self.disk_bytes = memory_mb << 20, disk_mb << 20
         self._memory: OrderedDict[str, CachedCase] = OrderedDict()
@@ -72,7 +79,11 @@ class CaseCache:
 
     def __getstate__(self) -> dict[str, object]:
         """Send the settings to a loader's process, not what is held."""
-        return {"folder": self.folder, "memory": self.memory_bytes, "disk": self.disk_bytes}
+        return {
+            "folder": None if self.sealed else self.folder,
+            "memory": self.memory_bytes,
+            "disk": self.disk_bytes,
+        }
 
     def __setstate__(self, state: dict[str, object]) -> None:
         """Start empty in a loader's process."""
@@ -131,11 +142,12 @@ class CaseCache:
         try:
             status = path.stat()
             state = (status.st_size, status.st_mtime_ns)
-            whole = status.st_size <= min(_READ_WHOLE_BYTES, self.memory_bytes or _READ_WHOLE_BYTES)
+            small = status.st_size <= min(_READ_WHOLE_BYTES, self.memory_bytes or _READ_WHOLE_BYTES)
+            whole = small or self.sealed
             case = read_case_file(path, mapped=not whole, verify=self._verified.get(key) != state)
         except FileNotFoundError:
             return None
-        except (Damaged, ValueError, KeyError, TypeError, OSError):
+        except (Damaged, SafetyError, ValueError, KeyError, TypeError, OSError):
             self.counts.damaged += 1
             _LOG.info("a damaged file of the training cache is made again")
             with contextlib.suppress(OSError):
@@ -178,9 +190,14 @@ class CaseCache:
             return False
         part = self.folder / f"{PART_PREFIX}{os.getpid()}-{secrets.token_hex(6)}{_SUFFIX}.part"
         try:
-            with part.open("xb") as stream:
-                size = write_case(stream, case)
-            part.replace(self._path(key))
+            if self.sealed:
+                plain = io.BytesIO()
+                size = write_case(plain, case)
+                seal_bytes(plain.getbuffer(), self._path(key))
+            else:
+                with part.open("xb") as stream:
+                    size = write_case(stream, case)
+                part.replace(self._path(key))
         except OSError as error:
             self.counts.not_stored += 1
             _LOG.info("a case could not be kept in the training cache (%s)", error.strerror)

@@ -13,13 +13,14 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from core.compute.training.data.prepare import Sample
+from core.config.sealed_file import open_plain
 
 _MAGIC = b"OVRCASE1"
 _ALIGNED = 64
@@ -129,7 +130,7 @@ def _foreground(label: NDArray[np.uint8], seed: int) -> tuple[dict[int, NDArray]
     return foreground, voxels
 
 
-def write_case(stream: BinaryIO, case: CachedCase) -> int:
+def write_case(stream: IO[bytes], case: CachedCase) -> int:
     """Write a case and return the number of bytes."""
     arrays = {"image": case.image}
     if case.label is not None:
@@ -164,7 +165,7 @@ def read_case_file(path: Path, *, mapped: bool, verify: bool) -> CachedCase:
     Parameters
     ----------
     mapped : bool
-        Map the file and read what is asked for; else read it whole.
+        Map the file and read what is asked for; else read it whole, unsealed where it is sealed.
     verify : bool
         Compare the CRC-32 of the arrays, which reads all of them.
 
@@ -175,22 +176,22 @@ def read_case_file(path: Path, *, mapped: bool, verify: bool) -> CachedCase:
     OSError
         When the file is absent or can't be read.
     """
-    with path.open("rb") as stream:
+    with path.open("rb") if mapped else open_plain(path) as stream:
         header, start = _header(stream)
-        if path.stat().st_size != start + header["payload"]:
-            raise Damaged
         if mapped:
             buffer: Any = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         else:
             stream.seek(0)
             buffer = stream.read()
     view = memoryview(buffer)
+    if len(view) != start + header["payload"]:
+        raise Damaged
     if verify and zlib.crc32(view[start:]) != header["crc32"]:
         raise Damaged
     return _case(view, header, start)
 
 
-def _header(stream: BinaryIO) -> tuple[dict[str, Any], int]:
+def _header(stream: IO[bytes]) -> tuple[dict[str, Any], int]:
     lead = stream.read(len(_MAGIC) + 8)
     if len(lead) != len(_MAGIC) + 8 or not lead.startswith(_MAGIC):
         raise Damaged

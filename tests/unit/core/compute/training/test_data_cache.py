@@ -11,6 +11,7 @@ from core.compute.training.data.cache import CaseCache, case_key
 from core.compute.training.data.cache_file import CachedCase, compact, read_case_file
 from core.compute.training.data.patches import cut, draw_starts
 from core.compute.training.data.prepare import Sample
+from core.config.sealed_file import is_sealed, mounted
 from core.recipes.schema import Sampling
 from tests.fakes.training_cases import ball_and_slab, volume_recipe, write_volume
 
@@ -158,6 +159,28 @@ def test_cases_that_may_not_lie_on_disk_stay_in_memory_only(tmp_path):
     store.get(key(1), sample)
     store.get(key(1), forbidden)
     assert not list(tmp_path.iterdir())
+
+
+def test_below_a_sealed_folder_cases_are_sealed_and_come_back(tmp_path):
+    made = sample(5, (64, 64, 64))
+    with mounted(tmp_path, b"k" * 32):
+        cache(tmp_path / "cache").get(key(1), lambda: made)
+        path = tmp_path / "cache" / f"{key(1)}.case"
+        assert is_sealed(path)
+        plain = made.image.half().numpy().tobytes()
+        assert plain[5000:5100] not in path.read_bytes()
+        image, label = cache(tmp_path / "cache").get(key(1), forbidden).whole()
+        assert torch.equal(image, made.image.half().float())
+        assert torch.equal(label, made.target)
+        data = bytearray(path.read_bytes())
+        data[70_000] ^= 1
+        path.write_bytes(bytes(data))
+        store = cache(tmp_path / "cache")
+        assert torch.equal(store.get(key(1), lambda: made).whole()[0], image)
+        assert store.counts.damaged == 1
+        sent = CaseCache.__new__(CaseCache)
+        sent.__setstate__(store.__getstate__())
+    assert sent.folder is None  # another process has no key and must not write in the clear
 
 
 def test_a_full_disk_does_not_stop_the_training(tmp_path, monkeypatch):
