@@ -11,7 +11,7 @@ Source: N. A. Obuchowski, H. E. Rockette, Commun. Stat. Simul. 1995, 24:285–30
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from core.compute.evaluation.bootstrap import percentile_interval, resampled
 from core.compute.evaluation.paired import Comparison, mcnemar
 from core.compute.evaluation.ranking import area_under_roc
 from core.domain.errors import InputError
-from core.domain.result import Verdict
+from core.domain.result import Decision, Verdict
 
 Values = NDArray[np.float64]
 COLUMNS = ("reader", "case", "truth", "without", "with")
@@ -47,6 +47,48 @@ class Reading:
 def score_of_verdict(verdict: Verdict) -> float:
     """Return a verdict on a model's finding as a score: accepted or edited 1, unsure 0.5, rejected 0."""
     return {Verdict.ACCEPT: 1.0, Verdict.EDIT: 1.0, Verdict.UNSURE: 0.5, Verdict.REJECT: 0.0}[verdict]
+
+
+def readings_of_verdicts(
+    decisions: Iterable[Decision],
+    case_of_result: Mapping[str, str],
+    unaided: Mapping[tuple[str, str], float],
+    truth: Mapping[str, bool],
+) -> tuple[list[Reading], int]:
+    """Return readings made of the application's verdicts.
+
+    A reader's answer with the model's help on a case is the highest score of that reader's verdicts on its findings;
+    of several verdicts on one finding the last counts.
+
+    Parameters
+    ----------
+    case_of_result : mapping
+        Result identifier → case.
+    unaided : mapping
+        (reader, case) → score 0…1 from reading without the model.
+    truth : mapping
+        Case → whether it is positive.
+
+    Returns
+    -------
+    readings, left_out
+        Rows, and how many readings with the model had no unaided counterpart or no truth.
+    """
+    last: dict[tuple[str, str, str, str], Decision] = {}
+    for decision in decisions:
+        case = case_of_result.get(decision.result_id)
+        if case is None:
+            continue
+        key = (decision.reader, case, decision.result_id, decision.finding_id)
+        if key not in last or last[key].decided_utc <= decision.decided_utc:
+            last[key] = decision
+    helped: dict[tuple[str, str], float] = {}
+    for (reader, case, *_), decision in last.items():
+        score = score_of_verdict(decision.verdict)
+        helped[reader, case] = max(score, helped.get((reader, case), 0.0))
+    usable = [key for key in helped if key in unaided and key[1] in truth]
+    rows = [Reading(r, case, truth[case], unaided[r, case], helped[r, case]) for r, case in sorted(usable)]
+    return rows, len(helped) - len(usable)
 
 
 def read_readings(path: Path) -> list[Reading]:

@@ -25,10 +25,11 @@ from core.compute.evaluation.reader_study import (
     obuchowski_rockette,
     read_readings,
     reader_study,
+    readings_of_verdicts,
     score_of_verdict,
 )
 from core.domain.errors import InputError
-from core.domain.result import Verdict
+from core.domain.result import Decision, Verdict
 
 
 def test_kappa_of_a_pair_equals_scikit_learn_and_has_an_interval() -> None:
@@ -195,6 +196,29 @@ def test_verdicts_become_scores() -> None:
     assert [score_of_verdict(v) for v in (Verdict.ACCEPT, Verdict.EDIT, Verdict.UNSURE, Verdict.REJECT)] == [
         1.0, 1.0, 0.5, 0.0,
     ]  # fmt: skip
+
+
+def test_the_applications_verdicts_become_readings() -> None:
+    def said(
+        finding: str, verdict: Verdict, reader: str = "ab", result: str = "r1", hour: int = 8
+    ) -> Decision:
+        return Decision(f"{finding}{hour}", result, finding, verdict, reader, f"2026-01-01T{hour:02d}:00:00Z")
+
+    decisions = [
+        said("f1", Verdict.ACCEPT, hour=9),
+        said("f1", Verdict.REJECT, hour=10),
+        said("f2", Verdict.UNSURE),
+        said("f1", Verdict.EDIT, result="r2"),
+        said("f1", Verdict.ACCEPT, reader="cd"),
+        said("f1", Verdict.ACCEPT, result="unknown"),
+    ]
+    unaided = {("ab", "c1"): 0.2, ("ab", "c2"): 0.7}
+    rows, left_out = readings_of_verdicts(
+        decisions, {"r1": "c1", "r2": "c2"}, unaided, {"c1": False, "c2": True}
+    )
+    # The last verdict on f1 rejects it, f2 stays unsure; reader cd read nothing without the model.
+    assert rows == [Reading("ab", "c1", False, 0.2, 0.5), Reading("ab", "c2", True, 0.7, 1.0)]
+    assert left_out == 1
 
 
 def test_readings_are_read_from_a_table_and_a_wrong_line_is_named(tmp_path: Path) -> None:
