@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from core.cli.options import JsonOption, OutFolder
+from core.cli.options import HomeOption, JsonOption, OutFolder
 from core.cli.output import TerminalProgress, answer, tell
 from core.domain.errors import InputError
 from core.recipes.cases import Case, Part
@@ -51,9 +51,11 @@ def explore_command(
     out: OutFolder = Path("explore"),
     recipe: RecipeOption = None,
     overrides: SetOption = None,
+    home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Report on a data set: counts, division, geometry, values, pictures, duplicates."""
+    del home
     chosen, notes = _recipe(data, recipe, overrides or [])
     labels = {label.value: label.name for label in chosen.bundle.labels}
     report = explore(
@@ -88,9 +90,11 @@ def stats_command(
         STATISTICS_FILE
     ),
     overrides: SetOption = None,
+    home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Mean and deviation of the training part: show them, save them, or check that saved ones are of this data."""
+    del home
     chosen, _ = _recipe(data, recipe, overrides or [])
     cases = list_cases(chosen.data.source, data, chosen.data.channels, chosen.data.missing)
     split = split_cases(cases, chosen.data.split, chosen.seed, picture_thumbnail)
@@ -134,9 +138,11 @@ def init_command(
     yes: Annotated[
         bool, typer.Option("--yes", help="Take every proposal; replace an existing file.")
     ] = False,
+    home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a recipe for a data folder, step by step; with --yes without questions."""
+    del home
     ask = not (yes or as_json)
     if data is None:
         if not ask:
@@ -151,33 +157,35 @@ def init_command(
         )
     for line in _described(proposal):
         tell(line)
-    fitting = fitting_networks(proposal.task, proposal.spatial_dims)
-    if network is None:
-        network = usual_network(proposal)
-        if ask:
-            tell(f"Networks: {', '.join(fitting)}")
-            network = typer.prompt("Network", default=network, err=True)
-    name = data.resolve().name
-    if ask:
-        name = typer.prompt("Name of the recipe", default=name, err=True)
+    network = network or _network(proposal, ask=ask)
+    name = (
+        typer.prompt("Name of the recipe", default=data.resolve().name, err=True)
+        if ask
+        else data.resolve().name
+    )
     document = draft_recipe(proposal, name, network)
     recipe = parse_recipe(document)
     file = out or Path(f"{recipe.name}.yaml")
     if out is None and ask:
         file = Path(typer.prompt("File", default=str(file), err=True))
     _write(file, document, replace=yes, ask=ask)
-    answer(
-        {
-            "file": file,
-            "name": recipe.name,
-            "task": recipe.task,
-            "network": network,
-            "source": proposal.source["name"],
-            "notes": list(proposal.notes),
-        },
-        as_json,
-        lambda: [f"Written: {file}", f"Train it with: overread train {file} --data {data}"],
-    )
+    told = {
+        "file": file,
+        "name": recipe.name,
+        "task": recipe.task,
+        "network": network,
+        "source": proposal.source["name"],
+        "notes": list(proposal.notes),
+    }
+    answer(told, as_json, lambda: [f"Written: {file}", f"Train it with: overread train {file} --data {data}"])
+
+
+def _network(proposal: Proposal, *, ask: bool) -> str:
+    usual = usual_network(proposal)
+    if not ask:
+        return usual
+    tell(f"Networks: {', '.join(fitting_networks(proposal.task, proposal.spatial_dims))}")
+    return str(typer.prompt("Network", default=usual, err=True))
 
 
 def _described(proposal: Proposal) -> list[str]:

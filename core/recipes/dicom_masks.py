@@ -27,6 +27,16 @@ def is_dicom_mask(path: Path) -> bool:
     return not path.name.lower().endswith(_NOT_DICOM)
 
 
+def drawn_on(mask: Path, volumes: Sequence[Volume]) -> Volume:
+    """Return the volume whose series an object refers to; the first one when it refers to none."""
+    if len(volumes) > 1:
+        named = read_header(mask).source_series
+        for volume in volumes:
+            if volume.series_uid in named:
+                return volume
+    return volumes[0]
+
+
 def dicom_labels(
     masks: Sequence[Path], grid: Volume, structures: Mapping[str, int]
 ) -> tuple[NDArray[np.uint8], list[SeriesIssue]]:

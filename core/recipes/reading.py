@@ -21,7 +21,7 @@ from core.formats.images import read_image
 from core.formats.nifti import read_nifti
 from core.formats.nrrd import read_nrrd
 from core.recipes.cases import Case, CaseData
-from core.recipes.dicom_masks import dicom_labels, is_dicom_mask
+from core.recipes.dicom_masks import dicom_labels, drawn_on, is_dicom_mask
 from core.recipes.schema import Data
 from core.recipes.sources.base import NIFTI, NRRD, PICTURES
 from core.recipes.sources.registry import source_of
@@ -55,11 +55,11 @@ def read_case(case: Case, data: Data) -> CaseData:
     if own is not None:
         return own
     try:
-        volumes, issues = _volumes(case, data)
-        grid = next(iter(volumes.values()))
+        present = _present(case, data)
+        volumes, issues = _volumes(present, data)
         labels = None
         if case.mask is not None:
-            labels, more = _labels(case, grid, source)
+            labels, more = _labels(case, present, source)
             issues += more
     except AppError as error:
         raise type(error)(error.code, f"Case “{case.id}”: {error.user_message}", error.remedy) from error
@@ -90,14 +90,20 @@ def read_volume(files: Sequence[Path]) -> Volume:
     return assemble_volume(images[0].instances, images[0].summary, correct=True)
 
 
-def _volumes(case: Case, data: Data) -> tuple[dict[str, Volume], list[SeriesIssue]]:
-    present = {
+def _present(case: Case, data: Data) -> dict[str, Volume]:
+    """Return the channels that the case has, each on its own grid."""
+    found = {
         channel: read_volume(case.images[channel]) for channel in data.channels if case.images.get(channel)
     }
-    if not present:
+    if not found:
         raise InputError(
             "data.no_channel", f"It has none of {', '.join(data.channels)}.", "Check data.channels."
         )
+    return found
+
+
+def _volumes(present: dict[str, Volume], data: Data) -> tuple[dict[str, Volume], list[SeriesIssue]]:
+    """Return all channels on the grid of the first one that is there."""
     grid = next(iter(present.values()))
     issues: list[SeriesIssue] = []
     volumes: dict[str, Volume] = {}
@@ -133,13 +139,20 @@ def _onto(volume: Volume, grid: Volume, channel: str) -> Volume:
     return replace(volume, geometry=grid.geometry, voxels=voxels, sop_instance_uids=(), frame_numbers=())
 
 
-def _labels(case: Case, grid: Volume, source: Any) -> tuple[NDArray[np.uint8], list[SeriesIssue]]:
-    mask = case.mask
+def _labels(
+    case: Case, present: Mapping[str, Volume], source: Any
+) -> tuple[NDArray[np.uint8], list[SeriesIssue]]:
+    mask, grid = case.mask, next(iter(present.values()))
     if mask is None:
         raise InputError("data.no_mask", "It has no mask.", "Add it.")
     if isinstance(source, DicomSeries) or is_dicom_mask(mask):
         structures = source.structures if isinstance(source, DicomSeries) else {}
-        return dicom_labels((mask, *case.more_masks), grid, structures)
+        drawn = drawn_on(mask, tuple(present.values()))
+        labels, issues = dicom_labels((mask, *case.more_masks), drawn, structures)
+        if drawn.geometry.same_grid_as(grid.geometry):
+            return labels, issues
+        moved = on_grid(labels, drawn.geometry, grid.geometry, order=0, outside=0)
+        return moved, [*issues, _resampled("The mask")]
     values: Mapping[int, int] = getattr(source, "values", {})
     volume = read_volume((mask,))
     labels = label_values(volume.voxels, values, mask.name)

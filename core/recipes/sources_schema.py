@@ -58,12 +58,17 @@ class NiftiPatients(Strict):
 class DicomSeries(Strict):
     """DICOM series below the folder, with an RTSTRUCT or SEG that refers to them.
 
-    ``structures`` maps the name of a structure or segment (case ignored) to the label value.
+    ``structures`` maps the name of a structure or segment (case ignored) to the label value. With several channels,
+    ``series`` says for each of them what the Series Description contains (case ignored); they are looked for in the
+    study of the series that the structures are drawn on, which must be one of them.
     """
 
     name: Literal["dicom_series"]
     structures: dict[str, int] = Field(min_length=1)
     modality: str = ""
+    series: dict[str, str] = Field(
+        default_factory=dict, description="Channel → part of the Series Description, for several contrasts."
+    )
 
 
 class CsvManifest(Strict):

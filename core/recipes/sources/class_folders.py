@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from core.dicom.scan import scan_paths
 from core.recipes.cases import Case, Part
 from core.recipes.sources.base import (
     DICOM,
@@ -13,6 +14,7 @@ from core.recipes.sources.base import (
     CaseSource,
     PatientPattern,
     files_below,
+    pseudonym,
     refusal,
     require_folder,
 )
@@ -20,7 +22,7 @@ from core.recipes.sources_schema import ClassFolders
 
 
 class ClassFoldersSource(CaseSource):
-    """Every image file at any depth below a class's folder is a case."""
+    """Every image file at any depth below a class's folder is a case; DICOM files name their patients themselves."""
 
     name = "class_folders"
 
@@ -46,10 +48,19 @@ class ClassFoldersSource(CaseSource):
                         patient = pattern.patient(path)
                     elif settings.run_length > 1:
                         patient = f"{place}/run-{number // settings.run_length:05d}"
+                    elif path.name.lower().endswith(DICOM):
+                        patient = _patient_of(path) or case_id
                     found.append(
                         Case(case_id, patient, case_id, {channels[0]: (path,)}, label=label, part=part)
                     )
         return found
+
+
+def _patient_of(file: Path) -> str:
+    """Return the pseudonym of the patient that a DICOM file states; empty when it states none."""
+    series = scan_paths([file], children=0).series
+    stated = series[0].identity.patient_id if series else ""
+    return pseudonym(stated) if stated else ""
 
 
 def _places(settings: ClassFolders) -> list[tuple[str, Part | None]]:

@@ -46,12 +46,18 @@ class DicomSeriesSource(CaseSource):
                 f"No RTSTRUCT or SEG holds {', '.join(settings.structures)}.",
                 f"They hold: {', '.join(sorted(names)[:30])}.",
             )
+        images = [
+            one
+            for one in scanned
+            if one.summary.kind in (SeriesKind.VOLUME, SeriesKind.IMAGE)
+            and settings.modality in ("", one.summary.modality)
+        ]
+        contrasts = _Contrasts(settings.series, channels, images)
         found = []
-        for one in scanned:
+        for one in images:
             masks = _of_series(one, holders)
-            image = one.summary.kind in (SeriesKind.VOLUME, SeriesKind.IMAGE)
-            if image and masks and settings.modality in ("", one.summary.modality):
-                found.append(_case(one, masks, channels[0]))
+            if masks:
+                found.append(_case(one, masks, contrasts.of(one)))
         if not found:
             raise refusal(
                 "no_image",
@@ -121,17 +127,69 @@ def _of_series(series: ScannedSeries, holders: list[_Holder]) -> tuple[Path, ...
     return tuple(holder.file for holder in own)
 
 
-def _case(series: ScannedSeries, masks: tuple[Path, ...], channel: str) -> Case:
+class _Contrasts:
+    """Finds the series of each channel within a study, by Series Description."""
+
+    def __init__(
+        self, words: Mapping[str, str], channels: tuple[str, ...], images: list[ScannedSeries]
+    ) -> None:
+        if words and set(words) != set(channels):
+            raise refusal(
+                "channels",
+                f"data.source.series names {', '.join(words)}; data.channels are {', '.join(channels)}.",
+                "Name the same channels in both.",
+            )
+        if not words and len(channels) > 1:
+            raise refusal(
+                "channels", "Nothing says which series is which channel.", "Fill in data.source.series."
+            )
+        self._words, self._first, self._images = words, channels[0], images
+
+    def of(self, drawn: ScannedSeries) -> dict[str, ScannedSeries]:
+        """Return channel → series for the study of the series that the structures are drawn on."""
+        if not self._words:
+            return {self._first: drawn}
+        study = [one for one in self._images if one.summary.study_uid == drawn.summary.study_uid]
+        found = {}
+        for channel, word in self._words.items():
+            fitting = [one for one in study if word.casefold() in one.summary.description.casefold()]
+            if len(fitting) > 1 and drawn in fitting:
+                fitting = [drawn]
+            if len(fitting) > 1:
+                raise refusal(
+                    "two_series",
+                    f"{len(fitting)} series of a study contain “{word}” in their description.",
+                    f"Make data.source.series.{channel} more precise.",
+                )
+            if fitting:
+                found[channel] = fitting[0]
+        if len({one.summary.key for one in found.values()}) < len(found):
+            raise refusal(
+                "channels", "Two channels are the same series.", "Make data.source.series more precise."
+            )
+        if drawn not in found.values():
+            raise refusal(
+                "channels",
+                "The structures are drawn on a series that is none of the channels.",
+                "Add its Series Description to data.source.series.",
+            )
+        return found
+
+
+def _case(series: ScannedSeries, masks: tuple[Path, ...], channels: Mapping[str, ScannedSeries]) -> Case:
     summary = series.summary
     # Without an ID nothing but the study tells patients apart.
     patient = pseudonym(series.identity.patient_id or f"study:{summary.study_uid}")
     study = "s" + hashlib.sha256(summary.study_uid.encode()).hexdigest()[:11]
     own = hashlib.sha256(f"{summary.study_uid}\0{summary.key}".encode()).hexdigest()[:12]
-    files = tuple(dict.fromkeys(instance.file for instance in series.instances))
+    images = {
+        channel: tuple(dict.fromkeys(instance.file for instance in one.instances))
+        for channel, one in channels.items()
+    }
     attributes = defaultdict(str, modality=summary.modality)
     if series.identity.sex in ("F", "M", "O"):
         attributes["sex"] = series.identity.sex
     return Case(
-        f"{patient}/{study}/{own}", patient, study, {channel: files}, mask=masks[0], more_masks=masks[1:],
+        f"{patient}/{study}/{own}", patient, study, images, mask=masks[0], more_masks=masks[1:],
         attributes=dict(attributes),
     )  # fmt: skip

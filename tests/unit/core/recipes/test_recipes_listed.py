@@ -41,7 +41,7 @@ def test_files_are_found_and_mask_values_become_labels(folder: Path) -> None:
 
 
 def test_a_file_that_is_not_there_or_outside_is_named(folder: Path) -> None:
-    with pytest.raises(InputError, match="b.png"):
+    with pytest.raises(InputError, match=r"b\.png"):
         list_cases(data_of(images={"image": "one/b.png"}).source, folder)
     with pytest.raises(InputError, match="outside"):
         list_cases(data_of(images={"image": "../a.png"}).source, folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 from PIL import Image
@@ -204,3 +205,77 @@ def test_a_mask_in_colour_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.stack([noise(1), noise(2), noise(3)], axis=-1)).save(tmp_path / "masks/1.png")
     with pytest.raises(InputError, match="in colour"):
         first_case(tmp_path, source={"name": "image_mask_files"})
+
+
+def second_contrast(folder: Path, description: str) -> None:
+    """Write the slices again as another series of the study, coarser: every second column and row."""
+    for number, path in enumerate(sorted((folder / "ct").glob("*.dcm"))):
+        slice_ = pydicom.dcmread(path)
+        slice_.SeriesInstanceUID = f"{slice_.SeriesInstanceUID}.9"
+        slice_.SOPInstanceUID = f"{slice_.SOPInstanceUID}.9"
+        slice_.file_meta.MediaStorageSOPInstanceUID = slice_.SOPInstanceUID
+        slice_.SeriesDescription = description
+        pixels = slice_.pixel_array[::2, ::2]
+        slice_.Rows, slice_.Columns = pixels.shape
+        slice_.PixelSpacing = [2 * float(mm) for mm in slice_.PixelSpacing]
+        slice_.PixelData = pixels.tobytes()
+        (folder / "again").mkdir(exist_ok=True)
+        slice_.save_as(folder / "again" / f"{number}.dcm")
+
+
+def test_dicom_contrasts_of_a_study_come_onto_the_first_ones_grid_with_the_mask(tmp_path: Path) -> None:
+    root = data_path("core/dicom/seg-liver-dcmqi")
+    shutil.copytree(root / "ct-3slice", tmp_path / "ct")
+    shutil.copy(root / "liver.dcm", tmp_path)
+    second_contrast(tmp_path, "Coarse pass")
+    first = str(pydicom.dcmread(tmp_path / "ct/01.dcm").SeriesDescription)
+    source = {
+        "name": "dicom_series",
+        "structures": {"liver": 1},
+        "series": {"fine": first, "coarse": "coarse"},
+    }
+    data = first_case(tmp_path, source=source, channels=["coarse", "fine"])
+    assert {volume.voxels.shape for volume in data.volumes.values()} == {(3, 256, 256)}
+    assert data.labels is not None and data.labels.shape == (3, 256, 256)
+    assert np.count_nonzero(data.labels) == pytest.approx(107098 / 4, rel=0.01)
+    # the coarse voxels lie where every second fine one lies
+    assert np.array_equal(data.volumes["coarse"].voxels, data.volumes["fine"].voxels)
+
+
+@pytest.mark.parametrize(
+    ("series", "code"),
+    [
+        ({}, "data.channels"),
+        ({"fine": "x"}, "data.channels"),
+        ({"fine": "coarse", "coarse": "coarse"}, "data.channels"),
+        ({"fine": "", "coarse": ""}, "data.channels"),
+    ],
+)
+def test_dicom_contrasts_that_are_not_told_apart_are_refused(
+    tmp_path: Path, series: dict[str, str], code: str
+) -> None:
+    root = data_path("core/dicom/seg-liver-dcmqi")
+    shutil.copytree(root / "ct-3slice", tmp_path / "ct")
+    shutil.copy(root / "liver.dcm", tmp_path)
+    second_contrast(tmp_path, "Coarse pass")
+    with pytest.raises(InputError) as raised:
+        first_case(
+            tmp_path,
+            source={"name": "dicom_series", "structures": {"liver": 1}, "series": series},
+            channels=["fine", "coarse"],
+        )
+    assert raised.value.code == code
+
+
+def test_dicom_pictures_of_one_patient_are_one_group(tmp_path: Path) -> None:
+    root = data_path("core/dicom/rtstruct-phantom-rtutils")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    shutil.copy(root / "ct_1.dcm", tmp_path / "a")
+    shutil.copy(root / "ct_2.dcm", tmp_path / "b")
+    settings = Data.model_validate_json(
+        json.dumps({"source": {"name": "class_folders", "classes": ["a", "b"]}})
+    )
+    first, second = list_cases(settings.source, tmp_path)
+    assert first.patient == second.patient != first.id
+    assert str(pydicom.dcmread(root / "ct_1.dcm").PatientID) not in first.patient
