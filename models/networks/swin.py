@@ -46,10 +46,13 @@ class WindowAttention(nn.Module):
 
     def _attend(self, x: Tensor, bias: Tensor) -> Tensor:
         count, number, tokens, width = x.shape
-        joint = self.qkv(x).reshape(count, number, tokens, 3, self.heads, -1)
-        query, key, value = joint.permute(3, 0, 1, 4, 2, 5)
+        joint = self.qkv(x).reshape(count, number, tokens, 3, self.heads, -1).permute(3, 0, 1, 4, 2, 5)
+        # Windows and heads share one axis: four axes are what exporters of attention take.
+        query, key, value = joint.reshape(3, count, number * self.heads, tokens, -1)
+        bias = bias.expand(number, -1, -1, -1).reshape(1, number * self.heads, tokens, tokens)
         attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
-        result: Tensor = self.proj(attended.transpose(2, 3).reshape(count, number, tokens, width))
+        attended = attended.reshape(count, number, self.heads, tokens, -1).transpose(2, 3)
+        result: Tensor = self.proj(attended.reshape(count, number, tokens, width))
         return result
 
     def _bias(self, x: Tensor, shift: tuple[int, int]) -> Tensor:
