@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.bundles.bundle import Bundle, read_bundle
 from core.bundles.digest import bundle_digest
-from core.compute.evaluation.bootstrap import percentile_interval, resampled
 from core.compute.evaluation.segmentation import confusion, dice_from
 from core.compute.inference.loaded import ModelCache
 from core.compute.inference.run import run_bundle
@@ -25,10 +22,7 @@ from core.formats.nifti import read_nifti
 from core.jobs.messages import CompareTask
 from core.recipes.cases import Part
 from core.recipes.sources.library_cases import CASES_FILE, CaseEntry, read_case_list
-
-RESAMPLES = 2000
-_EXACT_UP_TO = 14
-_SIGNS = 20_000
+from core.worker.paired import paired
 
 
 def compare_bundles(
@@ -76,45 +70,6 @@ def compare_bundles(
     metric = "accuracy" if current.manifest.task == "classification" else "dice"
     identity = {"current_sha256": bundle_digest(current), "candidate_sha256": bundle_digest(candidate)}
     return {"metric": metric, **paired(rows, task.seed), "cases": rows, **identity}
-
-
-def paired(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
-    """Return means, difference, its 95 % interval over patients and the two-sided p of a sign-flip test.
-
-    Source: B. Efron, R. Tibshirani 1993, chapter 13 (percentile interval, patients drawn whole); E. J. G. Pitman 1937
-    (permutation test of paired differences; exact up to 14 patients).
-    """
-    current = np.array([row["current"] for row in rows], dtype=np.float64)
-    candidate = np.array([row["candidate"] for row in rows], dtype=np.float64)
-    patients = np.array([row["patient"] for row in rows])
-    difference = candidate - current
-
-    def mean(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return ((weights @ difference) / weights.sum(axis=1))[:, None]
-
-    value, draws = resampled(mean, len(rows), groups=patients, resamples=RESAMPLES, seed=seed)
-    low, high = percentile_interval(draws[:, 0])
-    return {
-        "current": float(current.mean()),
-        "candidate": float(candidate.mean()),
-        "difference": float(value[0]),
-        "ci95": [low, high],
-        "p": sign_flip_p(difference, patients, seed),
-    }
-
-
-def sign_flip_p(difference: NDArray[np.float64], patients: NDArray, seed: int = 0) -> float:
-    """Return the two-sided p of a mean difference of zero; all cases of a patient change their sign together."""
-    place = np.unique(patients, return_inverse=True)[1].ravel()
-    sums = np.bincount(place, weights=difference)
-    observed = abs(sums.sum())
-    if len(sums) <= _EXACT_UP_TO:
-        signs = np.array(list(product((-1.0, 1.0), repeat=len(sums))))
-        found = np.abs(signs @ sums) >= observed - 1e-12
-        return float(found.mean())
-    signs = np.random.default_rng(seed).choice((-1.0, 1.0), (_SIGNS, len(sums)))
-    found = np.abs(signs @ sums) >= observed - 1e-12
-    return float((found.sum() + 1) / (_SIGNS + 1))
 
 
 def volume_of_case(folder: Path, case: CaseEntry) -> Volume:

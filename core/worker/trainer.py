@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import psutil
 
 from core.jobs.messages import JobSubmitted, PauseJob, ResumeJob, YieldToReader
+from core.services.training_threads import thread_cap
 from core.worker import lifeline
 from core.worker.channel import Channel
 from core.worker.entry import Service
@@ -61,8 +62,10 @@ def step_back() -> None:
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
-def main(runner: TrainingRunner | None = None, argv: Sequence[str] | None = None) -> int:
-    """Run the worker; the command line carries numbers only."""
+def main(
+    runner: TrainingRunner | None = None, argv: Sequence[str] | None = None, *, yields: bool = True
+) -> int:
+    """Run the worker; the command line carries numbers only. ``yields`` False keeps the priority (tests)."""
     parser = argparse.ArgumentParser(prog="overread-trainer", description="Started by Overread, not by hand.")
     parser.add_argument("--parent", type=int, default=0, help="process number of the training board")
     parser.add_argument("--beat", type=float, default=5.0, help="seconds between heartbeats")
@@ -72,8 +75,10 @@ def main(runner: TrainingRunner | None = None, argv: Sequence[str] | None = None
     channel = Channel.over_standard_streams()
     faulthandler.enable(sys.stderr)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    step_back()
-    lifeline.set_thread_policy()
+    if yields:
+        step_back()
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, str(thread_cap()))
     status = TrainingService(channel, runner or TrainingRunner(), options.beat).serve()
     sys.stderr.flush()
     # The listener still waits for input; joining it would wait for the board.

@@ -5,22 +5,37 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.bundles.bundle import Bundle
-from core.bundles.manifest import Conformal, Inference, Manifest, Preprocessing, Scale
-from core.domain.result import ClassProbability, Finding, ModelIdentity, ModelResult, SegmentMeasure
+from core.bundles.manifest import (
+    Calibration,
+    Conformal,
+    Inference,
+    Manifest,
+    Network,
+    Preprocessing,
+    Scale,
+    Weights,
+)
+from core.bundles.writer import write_bundle
+from core.domain.result import ClassProbability, Finding, ModelResult, SegmentMeasure
 from core.domain.segmentation import Segmentation
 from core.domain.study import InstanceRef, PatientIdentity, SeriesKind, SeriesSummary, StudySummary
 from core.domain.volume import Volume
 from core.formats.nifti import write_nifti
 from core.library.files import FileStamp
 from core.services.engine import Engine
+from core.services.load_volume import load_volume
 from core.services.record_decision import record_decision
 from core.services.results import store_result
 from tests.fakes.bundles import (
+    CARD,
+    LICENCE,
+    SAFETENSORS_FILE,
     classification_manifest,
     expected_labels,
     make_image,
@@ -34,35 +49,44 @@ SEGMENTATION, CLASSIFICATION = "fake-threshold", "fake-brightness"
 SHAPE = (12, 16, 16)
 
 
-def add_segmentation_model(engine: Engine, seed: int = 0) -> Bundle:
-    """Install a tiny 3-D U-Net of three channels (background, soft tissue, bone)."""
+def add_segmentation_model(engine: Engine, *, trainable: bool = False) -> Bundle:
+    """Install a tiny 3-D U-Net (background, soft tissue, bone); real weights only when ``trainable``."""
     manifest = segmentation_manifest(
         id=SEGMENTATION,
         preprocessing=Preprocessing(intensity=(Scale(op="scale", from_low=-1000, from_high=1000),)),
         inference=Inference(patch_kji=(8, 16, 16), divisor=4),
     )
     params = {"in_channels": 1, "out_channels": 3, "channels": [4, 8]}
-    return make_torch_bundle(engine.paths.bundles / SEGMENTATION, "unet3d", params, (), manifest, seed)
+    return _installed(engine, "unet3d", params, manifest, trainable)
 
 
-def add_classification_model(engine: Engine, seed: int = 0) -> Bundle:
-    """Install a tiny 2-D CNN of two classes."""
+def add_classification_model(engine: Engine, *, trainable: bool = False) -> Bundle:
+    """Install a tiny 2-D CNN of two classes; real weights only when ``trainable``."""
     manifest = classification_manifest(
-        id=CLASSIFICATION,
-        calibration=dataclasses_calibration(),
-        requirements=classification_manifest().requirements,
+        id=CLASSIFICATION, calibration=Calibration(conformal=Conformal(quantile=0.9, coverage=0.95))
     )
-    params = {"in_channels": 1, "out_channels": 2, "channels": [4, 8]}
-    return make_torch_bundle(
-        engine.paths.bundles / CLASSIFICATION, "cnn2d", params, ("features",), manifest, seed
+    return _installed(
+        engine, "cnn2d", {"in_channels": 1, "out_channels": 2, "channels": [4, 8]}, manifest, trainable
     )
 
 
-def dataclasses_calibration():  # type: ignore[no-untyped-def]
-    """Return a calibration without statistics of unknown inputs."""
-    from core.bundles.manifest import Calibration
+def _installed(
+    engine: Engine, network: str, params: dict[str, Any], manifest: Manifest, trainable: bool
+) -> Bundle:
+    folder = engine.paths.bundles / manifest.id
+    if trainable:
+        return make_torch_bundle(folder, network, params, (), manifest)
+    # Without torch, which takes seconds to load.
+    from safetensors.numpy import save
 
-    return Calibration(conformal=Conformal(quantile=0.9, coverage=0.95))
+    described = manifest.model_copy(
+        update={
+            "network": Network(name=network, params=params),
+            "weights": (Weights(file=SAFETENSORS_FILE, format="safetensors"),),
+        }
+    )
+    files = {SAFETENSORS_FILE: save({"weight": np.arange(8, dtype=np.float32)})}
+    return write_bundle(folder, described, files=files, card=CARD, licence_text=LICENCE)
 
 
 def add_series(
@@ -75,9 +99,10 @@ def add_series(
     study: int | None = None,
 ) -> SeriesSummary:
     """Put a NIfTI series into the index; ``patient`` is the Patient ID, by default one of its own."""
-    volume = volume or make_volume(SHAPE, seed=number)
-    if not number % 2 and volume.voxels.ndim == 3 and volume.voxels.shape[0] > 1:
-        volume = dataclasses.replace(volume, voxels=np.roll(volume.voxels, 1 + number % 5, axis=2))
+    if volume is None:
+        # Every patient's body lies elsewhere, or their images would count as one.
+        volume = make_volume(SHAPE, seed=number)
+        volume = dataclasses.replace(volume, voxels=np.roll(volume.voxels, (number % 4, number // 4), (2, 1)))
     study_uid = f"{UID_ROOT}.{study or number}"
     series_uid = f"{study_uid}.1" if study is None else f"{study_uid}.{number}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -150,8 +175,6 @@ def add_segmentation_result(
         ),
         created_utc=created_utc,
     )
-    from core.services.load_volume import load_volume
-
     geometry = load_volume(engine, series.key).geometry
     store_result(engine, result, Segmentation(geometry, labels, bundle.segments))
     return result
@@ -190,8 +213,6 @@ def correct(
     engine: Engine, result: ModelResult, finding_id: str, labels: NDArray[np.uint8], folder: Path
 ) -> None:
     """Correct a finding by a label map."""
-    from core.services.load_volume import load_volume
-
     mask = folder / f"mask-{result.result_id}-{finding_id}.nii.gz"
     write_nifti(mask, load_volume(engine, result.series_uid).geometry, labels)
     record_decision(engine, result.result_id, finding_id, "edit", mask_file=mask)
@@ -235,16 +256,4 @@ def read_pictures(engine: Engine, bundle: Bundle, folder: Path, patients: int) -
 
 def truth_of(engine: Engine, series: SeriesSummary) -> NDArray[np.uint8]:
     """Return the label map of a fake volume."""
-    from core.services.load_volume import load_volume
-
     return expected_labels(load_volume(engine, series.key).voxels)
-
-
-def identity_of(bundle: Bundle) -> ModelIdentity:
-    """Return who a bundle is."""
-    return bundle.identity
-
-
-def manifest_with(manifest: Manifest, version: str) -> Manifest:
-    """Return the manifest of another version."""
-    return manifest.model_copy(update={"version": version})
