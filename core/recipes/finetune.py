@@ -6,7 +6,7 @@ import json
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from core.domain.forms import FormField
 from core.recipes.base import Strict
@@ -111,6 +111,12 @@ class FineTuneSettings(Strict):
     @classmethod
     def _sorted(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(sorted(set(value)))
+
+    @model_validator(mode="after")
+    def _night_lasts(self) -> FineTuneSettings:
+        if self.start == "night" and self.night_from == self.night_to:
+            raise ValueError("night_from and night_to are the same time; the night must last")
+        return self
 
 
 @cache

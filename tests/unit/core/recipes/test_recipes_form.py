@@ -77,6 +77,11 @@ def test_a_wrong_setting_is_refused_with_the_nearest_name() -> None:
     assert raised.value.remedy == "Did you mean “budget_minutes”?"
 
 
+def test_a_night_without_length_is_refused() -> None:
+    with pytest.raises(InputError, match="the night must last"):
+        parse_finetune({"model_id": "m1", "start": "night", "night_from": "22:00", "night_to": "22:00"})
+
+
 def test_excluded_cases_are_kept_once_and_in_order() -> None:
     assert FineTuneSettings(model_id="m1", excluded=("b", "a", "b")).excluded == ("a", "b")
 

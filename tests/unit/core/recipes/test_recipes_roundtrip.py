@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.domain.errors import InputError
 from core.recipes.load import dump_recipe, parse_recipe
 from core.recipes.yaml_text import read_yaml, write_yaml
 from tests.fakes.recipes import tiny_recipe
@@ -30,7 +32,7 @@ PLAIN = st.recursive(
 
 
 @given(st.dictionaries(TEXT.filter(lambda name: name != "<<"), PLAIN, max_size=4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_plain_data_survives_writing_and_reading(data: dict[str, Any]) -> None:
     assert read_yaml(write_yaml(data)).data == data
 
@@ -64,7 +66,7 @@ SOURCES = st.one_of(
     st.dictionaries(TEXT, PLAIN, max_size=3),
     st.one_of(st.integers(1, 64), st.just("auto")),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_a_dumped_recipe_reloads_equal(
     optimizer: dict[str, Any], source: dict[str, Any], params: dict[str, Any], batch: int | str
 ) -> None:
@@ -78,3 +80,45 @@ def test_a_dumped_recipe_reloads_equal(
         )
     )
     assert parse_recipe(read_yaml(dump_recipe(recipe)).data) == recipe
+
+
+@given(
+    st.text(max_size=200)
+    | st.lists(st.sampled_from(list("{}[]&*!:,-?|>%@`'\"#\n\t ab1~<")), max_size=60).map("".join)
+)
+@settings(max_examples=150, deadline=None)
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with suppress(InputError):
+        read_yaml(text)
+
+
+SECTIONS = st.sampled_from(
+    [*sorted(tiny_recipe()), "optimizer", "schedule", "training", "preprocessing", "loss"]
+)
+
+
+@given(
+    st.dictionaries(
+        SECTIONS | TEXT, PLAIN | st.dictionaries(SECTIONS | st.just("name"), PLAIN, max_size=3), max_size=5
+    )
+)
+@settings(max_examples=80, deadline=None)
+def test_any_plain_document_is_a_recipe_or_refused_with_a_reason(changes: dict[str, Any]) -> None:
+    try:
+        parse_recipe(tiny_recipe(**changes))
+    except InputError as error:
+        assert error.code in ("recipe.invalid", "recipe.newer") and error.user_message
+
+
+@given(
+    st.lists(
+        st.sampled_from([*tiny_recipe(), "source", "name", "train", "0", "3", "epochs", "x", ""]),
+        min_size=1,
+        max_size=5,
+    ),
+    PLAIN,
+)
+@settings(max_examples=80, deadline=None)
+def test_any_override_is_taken_or_refused(parts: list[str], value: Any) -> None:
+    with suppress(InputError):
+        parse_recipe(tiny_recipe(transforms={"train": [{"name": "rand_flip"}]}), {".".join(parts): value})
