@@ -79,7 +79,7 @@ class CaseDataset(Dataset[list[Sample]]):
         rng = np.random.default_rng((*seed, _WINDOWS))
         starts = draw_starts(prepared, size, self.sampling.per_case, self.sampling.foreground, rng)
         pad = self.recipe.bundle.inference.pad_value
-        return [cut(prepared, start, size, pad) for start in starts]
+        return [cut(prepared, start, size, pad, self.pipeline.margin) for start in starts]
 
     @staticmethod
     def _class_of(case: Case) -> int:

@@ -59,10 +59,15 @@ class FunctionStep:
 
 
 class Target(Strict):
-    """What transforms are built for."""
+    """What transforms are built for.
+
+    ``window`` is the size of the windows cut from volumes, where the first affine transform gets a wider piece and
+    leaves the window of it.
+    """
 
     dims: Literal[2, 3]
     labelled: bool
+    window: tuple[int, ...] | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -129,6 +134,21 @@ class RandAffine(Named):
     shift: float = Field(default=0.0, ge=0)
     padding: Padding = "border"
 
+    def reach(self, window: tuple[int, ...]) -> tuple[int, ...]:
+        """Return how many voxels beyond each side of a window the result may come from."""
+        turn, tilt = (math.sin(math.radians(min(angle, 90.0))) for angle in (self.degrees, self.tilt_degrees))
+        half = [n / 2 for n in window]
+        last = len(window) - 1
+        margins = []
+        for a, own in enumerate(half):
+            others = sum(
+                ((turn if min(a, b) == last - 1 else tilt) + self.shear) * other
+                for b, other in enumerate(half)
+                if b != a
+            )
+            margins.append(math.ceil((1 + self.scale) * (own + others) - own + self.shift))
+        return tuple(margins)
+
     def build(self, target: Target) -> Step:
         """Return the transform."""
         angle, tilt = math.radians(self.degrees), math.radians(self.tilt_degrees)
@@ -136,6 +156,7 @@ class RandAffine(Named):
         shears = target.dims * (target.dims - 1)
         affine = monai_transforms.RandAffined(
             target.keys,
+            spatial_size=target.window,
             prob=self.probability,
             rotate_range=rotate,
             shear_range=(self.shear,) * shears if self.shear else None,
@@ -154,14 +175,16 @@ class RandRotate(Named):
     tilt_degrees: float = Field(default=0.0, ge=0, le=180)
     padding: Padding = "border"
 
+    def reach(self, window: tuple[int, ...]) -> tuple[int, ...]:
+        """Return how many voxels beyond each side of a window the result may come from."""
+        return self._affine().reach(window)
+
     def build(self, target: Target) -> Step:
         """Return the transform."""
-        return RandAffine(
-            probability=self.probability,
-            degrees=self.degrees,
-            tilt_degrees=self.tilt_degrees,
-            padding=self.padding,
-        ).build(target)
+        return self._affine().build(target)
+
+    def _affine(self) -> RandAffine:
+        return RandAffine.model_validate(self.model_dump())
 
 
 class RandZoom(Named):

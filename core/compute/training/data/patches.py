@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from core.compute.training.data.cache_file import CachedCase
 from core.recipes.schema import Sampling
@@ -57,20 +56,30 @@ def _anywhere(size: Starts, shape: Starts, rng: np.random.Generator) -> Starts:
 
 
 def cut(
-    case: CachedCase, start: Starts, size: Starts, pad_value: float
+    case: CachedCase, start: Starts, size: Starts, pad_value: float, margin: Starts = ()
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return a window as image float32 and label map uint8.
+    """Return a window as image float32 and label map uint8, wider by ``margin`` on each side.
 
-    Where the case is smaller it lies in the middle, as in the sliding window of the application, with ``pad_value``
-    and label 0 around it.
+    Along an axis on which the case is smaller than the window it lies in the middle, as in the sliding window of the
+    application, with ``pad_value`` and label 0 around it. Along the others the margin beyond the case repeats its
+    edge.
     """
-    low = tuple(max(s, 0) for s in start)
-    high = tuple(min(s + n, total) for s, n, total in zip(start, size, case.shape, strict=True))
+    margin = margin or (0,) * len(size)
+    first = tuple(s - m for s, m in zip(start, margin, strict=True))
+    last = tuple(s + n + m for s, n, m in zip(start, size, margin, strict=True))
+    low = tuple(max(a, 0) for a in first)
+    high = tuple(min(b, total) for b, total in zip(last, case.shape, strict=True))
     image, label = case.crop(low, tuple(b - a for a, b in zip(low, high, strict=True)))
-    margins: list[int] = []
-    for s, a, b, n in zip(reversed(start), reversed(low), reversed(high), reversed(size), strict=True):
-        margins += [a - s, s + n - b]
-    if not any(margins):
+    around = [(a - f, e - b) for f, a, b, e in zip(first, low, high, last, strict=True)]
+    if not any(before or after for before, after in around):
         return image, label
-    image = functional.pad(image, margins, value=pad_value)
-    return image, None if label is None else functional.pad(label, margins, value=0)
+    filled = [n < window for n, window in zip(case.shape, size, strict=True)]
+    none = (0, 0)
+    edges = [none if fill else pair for pair, fill in zip(around, filled, strict=True)]
+    fills = [pair if fill else none for pair, fill in zip(around, filled, strict=True)]
+    image = torch.from_numpy(
+        np.pad(np.pad(image.numpy(), [none, *edges], mode="edge"), [none, *fills], constant_values=pad_value)
+    )
+    if label is None:
+        return image, None
+    return image, torch.from_numpy(np.pad(np.pad(label.numpy(), edges, mode="edge"), fills))

@@ -11,7 +11,16 @@ import torch
 from monai.data.meta_obj import get_track_meta, set_track_meta
 from pydantic import ValidationError
 
-from core.compute.training.data.named import IMAGE, LABEL, NAMED, Item, Step, Target
+from core.compute.training.data.named import (
+    IMAGE,
+    LABEL,
+    NAMED,
+    Item,
+    RandAffine,
+    RandRotate,
+    Step,
+    Target,
+)
 from core.compute.training.data.passthrough import (
     ALBUMENTATIONS,
     MONAI_INTENSITY,
@@ -20,6 +29,7 @@ from core.compute.training.data.passthrough import (
     albumentations_step,
     monai_step,
 )
+from core.compute.training.data.patches import window_size
 from core.compute.training.data.prepare import Sample
 from core.domain.errors import InputError
 from core.recipes.cases import Part
@@ -38,10 +48,13 @@ class Pipeline:
         As the recipe has them, for messages.
     steps : tuple of Step
         In order.
+    margin : tuple of int
+        By how many voxels on each side a window is cut wider, so that turning it brings in what lies beside it
+        instead of a repeated edge; the pipeline returns the window. Empty: not wider.
     """
 
-    def __init__(self, names: tuple[str, ...], steps: tuple[Step, ...]) -> None:
-        self.names, self._steps = names, steps
+    def __init__(self, names: tuple[str, ...], steps: tuple[Step, ...], margin: tuple[int, ...] = ()) -> None:
+        self.names, self._steps, self.margin = names, steps, margin
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
@@ -113,9 +126,35 @@ def build_transforms(recipe: Recipe, part: Part) -> Pipeline:
     """
     target = Target(dims=recipe.spatial_dims, labelled=recipe.task == "segmentation")
     chosen: tuple[Transform, ...] = getattr(recipe.transforms, part.value)
-    where = f"transforms.{part.value}"
-    steps = tuple(_built(entry, target, f"{where}.{number}") for number, entry in enumerate(chosen))
-    return Pipeline(tuple(entry.name for entry in chosen), steps)
+    sampling = recipe.data.sampling if part is Part.TRAIN else None
+    window = None if sampling is None else window_size(sampling, recipe.spatial_dims)
+    turning = None if window is None else _first_affine(chosen)
+    steps: list[Step] = []
+    margin: tuple[int, ...] = ()
+    for number, entry in enumerate(chosen):
+        suits = target.model_copy(update={"window": window}) if number == turning else target
+        steps.append(_built(entry, suits, f"transforms.{part.value}.{number}"))
+    if turning is not None and window is not None:
+        margin = _affine(chosen[turning]).reach(window)
+    return Pipeline(tuple(entry.name for entry in chosen), tuple(steps), margin)
+
+
+def _first_affine(chosen: tuple[Transform, ...]) -> int | None:
+    """Return the number of the affine transform that may leave the window of a wider piece, if there is one.
+
+    Before it nothing may stand that changes sizes or places in another way.
+    """
+    for number, entry in enumerate(chosen):
+        if entry.name in ("rand_affine", "rand_rotate"):
+            return number
+        if entry.name not in NAMED or entry.name in ("rand_elastic", "rand_zoom", "resize"):
+            return None
+    return None
+
+
+def _affine(entry: Transform) -> RandAffine | RandRotate:
+    kind = RandAffine if entry.name == "rand_affine" else RandRotate
+    return kind.model_validate(entry.params)
 
 
 def transform_names() -> tuple[str, ...]:

@@ -278,3 +278,18 @@ def test_a_case_smaller_than_the_window_lies_in_the_middle():
     assert int((image == -5).sum()) == image.numel() - inside.numel()
     assert torch.equal(inside, torch.from_numpy(case.image[0, :, start[1] : start[1] + 8].astype(np.float32)))
     assert Sampling(patch_kji=(8, 8, 16)).per_case == 1
+
+
+def test_a_margin_is_what_lies_beside_the_window_and_beyond_the_case_its_edge():
+    case = compact(sample(1, (6, 20, 30)), 0)
+    start, size, margin = (-1, 0, 9), (8, 8, 8), (2, 3, 4)
+    image, label = cut(case, start, size, -5.0, margin)
+    assert image.shape == (1, 12, 14, 16)
+    window, window_label = cut(case, start, size, -5.0)
+    assert torch.equal(image[:, 2:-2, 3:-3, 4:-4], window)
+    assert torch.equal(label[2:-2, 3:-3, 4:-4], window_label)
+    beside = torch.from_numpy(case.image.astype(np.float32))[0, :, 0:11, 5:21]
+    assert torch.equal(image[0, 3:9, 3:], beside)
+    assert torch.equal(image[0, 3:9, 0], beside[:, 0])  # the case ends there
+    assert bool((image[0, :3] == -5).all())
+    assert not label[:3].any()

@@ -322,3 +322,40 @@ def test_a_varied_thorax_keeps_its_labels_except_where_the_field_of_view_ends():
         kept = changed.target == sample.target
         assert bool((changed.target[~kept] == 0).all())
         assert not torch.equal(changed.image, sample.image)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_turned_window_shows_what_lies_beside_it(dims):
+    size = 24
+    params = {"probability": 1.0, "degrees": 20.0, "scale": 0.1, "shift": 3.0}
+    params |= {"tilt_degrees": 10.0} if dims == 3 else {}
+    recipe = volume_recipe(
+        spatial_dims=dims,
+        data={"sampling": {"patch_kji": [size] * 3}},
+        transforms={"train": [{"name": "rand_flip"}, {"name": "rand_affine", "params": params}]},
+    )
+    change = build_transforms(recipe, Part.TRAIN)
+    wide = [size + 2 * m for m in change.margin]
+    # The distance from the middle: an affine map of it has no repeated edge, and no value beyond the piece's own.
+    axes = np.meshgrid(*[np.arange(n) - (n - 1) / 2 for n in wide], indexing="ij")
+    ramp = torch.from_numpy(np.stack(axes).astype(np.float32))
+    label = torch.zeros(wide, dtype=torch.uint8)
+    for number in range(6):
+        changed = change(Sample(ramp, label), (1, 0, number, 0))
+        assert changed.image.shape == (dims, *[size] * dims)
+        assert changed.target.shape == (size,) * dims
+        for axis in range(dims):
+            steps = changed.image.diff(dim=axis + 1)
+            # Coordinates of an affine map rise by the same step everywhere: nothing was clipped at an edge.
+            assert float((steps - steps.mean(dim=tuple(range(1, dims + 1)), keepdim=True)).abs().max()) < 1e-3
+            assert float(changed.image[axis].abs().max()) <= wide[axis] / 2
+
+
+def test_without_windows_or_without_turning_nothing_is_cut_wider():
+    turning = {"train": [{"name": "rand_affine"}], "validation": [{"name": "rand_affine"}]}
+    windows = {"sampling": {"patch_kji": [16, 16, 16]}}
+    assert build_transforms(volume_recipe(transforms=turning), Part.TRAIN).margin == ()
+    assert build_transforms(volume_recipe(data=windows, transforms=turning), Part.VALIDATION).margin == ()
+    noise = {"train": [{"name": "rand_noise"}]}
+    assert build_transforms(volume_recipe(data=windows, transforms=noise), Part.TRAIN).margin == ()
+    assert build_transforms(volume_recipe(data=windows, transforms=turning), Part.TRAIN).margin == (0, 2, 2)
