@@ -48,16 +48,20 @@ def _contexts(module: nn.Module) -> tuple[AbstractContextManager[None], Abstract
 
 @contextmanager
 def _statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Keep running statistics from being updated twice: the second pass uses the batch's and remembers nothing."""
+    """Keep running statistics from being updated twice: in the second pass the new ones have no weight."""
     norms = [
         part
         for part in module.modules()
         if isinstance(part, nn.modules.batchnorm._NormBase) and part.track_running_stats
     ]
+    counted = [None if one.num_batches_tracked is None else one.num_batches_tracked.clone() for one in norms]
+    momenta = [part.momentum for part in norms]
     for part in norms:
-        part.track_running_stats = False
+        part.momentum = 0.0
     try:
         yield
     finally:
-        for part in norms:
-            part.track_running_stats = True
+        for part, momentum, count in zip(norms, momenta, counted, strict=True):
+            part.momentum = momentum
+            if part.num_batches_tracked is not None and count is not None:
+                part.num_batches_tracked.copy_(count)
