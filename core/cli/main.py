@@ -16,10 +16,14 @@ import typer
 
 from core.cli import (
     derived_commands,
+    evaluate_command,
+    experiment_commands,
+    finetune_commands,
     import_commands,
     keeping_commands,
     library_commands,
     model_commands,
+    recipe_commands,
     review_commands,
     system_commands,
     train_command,
@@ -45,6 +49,10 @@ model_commands.register(app)
 review_commands.register(app)
 system_commands.register(app)
 train_command.register(app)
+evaluate_command.register(app)
+recipe_commands.register(app)
+finetune_commands.register(app)
+experiment_commands.register(app)
 
 
 def open_window() -> int:
