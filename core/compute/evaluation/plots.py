@@ -355,10 +355,17 @@ def _losses(evaluation: Evaluation) -> Picture | None:
     figure, axes = _figure(7.0, 3.0)
     x = np.array([e["step"] for e in steps], dtype=np.float64)
     y = np.array([e["loss"] for e in steps], dtype=np.float64)
-    axes.plot(x, y, color=_LINE, linewidth=0.7, label="training loss, each step")
     window = max(1, len(y) // 50)
+    if window > 1:
+        axes.plot(x, y, color=_LINE, linewidth=0.7, label="training loss, each step")
     smooth = np.convolve(y, np.ones(window) / window, mode="valid")
-    axes.plot(x[window - 1 :], smooth, color=_ACCENT, linewidth=1.6, label=f"mean of {window} steps")
+    axes.plot(
+        x[window - 1 :],
+        smooth,
+        color=_ACCENT,
+        linewidth=1.6,
+        label=f"mean of {window} steps" if window > 1 else "training loss",
+    )
     keys = [k for k in ("validation_loss", "val_loss", "loss") if any(k in e["values"] for e in epochs)]
     if keys:
         pairs = [(e["step"], e["values"][keys[0]]) for e in epochs if e["values"].get(keys[0]) is not None]

@@ -24,6 +24,10 @@ from core.recipes.gates import Gates, read_gates, shipped_gates
 from core.recipes.load import load_recipe
 
 BUNDLE_FOLDER, RECIPE_FILE = "bundle", "recipe.yaml"
+UNKNOWN_TRAINING_OF_OTHERS = (
+    "Whether a model that was compared was trained on some of these cases can't be told; if it was, the comparison "
+    "favours it."
+)
 UNKNOWN_TRAINING = (
     "Whether the model was trained on some of these cases can't be told from the model; if it was, the values are "
     "too good."
@@ -214,7 +218,8 @@ def evaluate(
         progress=progress,
         cancel=cancel,
     )
-    evaluation = replace(evaluation, study=study)
+    more = (UNKNOWN_TRAINING_OF_OTHERS,) if others else ()
+    evaluation = replace(evaluation, study=study, notes=(*evaluation.notes, *more))
     progress("Writing the report", 0.97)
     files = write_report(evaluation, out)
     progress("Done", 1.0)
