@@ -43,10 +43,13 @@ def search_command(
     from core.compute.training.search import search
 
     def train(
-        overrides: Mapping[str, Any], folder: Path, on_event: Callable[[Any], None], cancel: CancelToken
+        overrides: Mapping[str, Any],
+        out: Path,
+        on_event: Callable[[Mapping[str, Any]], None],
+        cancel: CancelToken,
     ) -> Mapping[str, Any]:
         changed = load_recipe(recipe, {**fixed, **overrides})
-        return train_recipe(changed, data=data, out=folder, cancel=cancel, on_event=on_event)
+        return train_recipe(changed, data=data, out=out, cancel=cancel, on_event=on_event)
 
     rows = search(base.name, ranges, train, out, progress=TerminalProgress())
     document = {"recipe": base.name, "objective": ranges.objective, "trials": rows}
