@@ -143,7 +143,7 @@ def delete_orphans(engine: Engine) -> Deleted:
         orphans = list(_orphans(engine, uow))
     done = delete_copies(engine, [path for path in orphans if is_ours(engine, path)])
     for path in orphans:
-        if path.parent == engine.paths.results:
+        if path.parent in (engine.paths.results, engine.paths.training):
             done += delete_folder(path)
         elif path.parent == engine.paths.thumbnails:
             done += delete_file(path)
@@ -224,6 +224,8 @@ def _orphans(engine: Engine, uow: UnitOfWork) -> Iterator[Path]:
     yield from _unknown(files_below(paths.thumbnails), thumbnails)
     folders = {paths.results / result_id for result_id in uow.results.ids_of_studies(None)}
     yield from _unknown(paths.results.iterdir(), folders)
+    trainings = {paths.training / run_id for run_id in uow.trainings.ids()}
+    yield from _unknown((path for path in paths.training.iterdir() if path.is_dir()), trainings)
 
 
 def _unknown(found: Iterable[Path], known: set[Path]) -> Iterator[Path]:

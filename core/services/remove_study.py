@@ -49,6 +49,8 @@ class _Belongings:
     files: tuple[Path, ...]
     results: tuple[str, ...]
     conflicting: tuple[Path, ...]
+    cases: tuple[tuple[str, str], ...] = ()
+    """Training and case that hold a copy of one of its series."""
 
 
 def remove_studies(engine: Engine, study_uids: Sequence[str], reason: str) -> RemovedReport:
@@ -63,7 +65,8 @@ def remove_studies(engine: Engine, study_uids: Sequence[str], reason: str) -> Re
     ------
     InputError
         If no reason is given (``remove.no_reason``), a study isn't in the library (``library.unknown_study``), or a
-        job works on one (``remove.in_use``); nothing is removed then.
+        job works on one (``remove.in_use``) or a training learns from it (``remove.in_training``); nothing is removed
+        then.
     AppError
         If the library can't be written; hundreds of studies go in several steps, and steps done before stay done.
     """
@@ -86,6 +89,7 @@ def remove_studies(engine: Engine, study_uids: Sequence[str], reason: str) -> Re
 def _remove(engine: Engine, study_uids: Sequence[str], reason: str) -> RemovedReport:
     with engine.unit_of_work() as uow:
         belongings = {uid: _belongings(uow, uid) for uid in study_uids if uow.studies.exists(uid)}
+        _require_no_training(uow, belongings)
         _remove_jobs(uow, belongings)
         uow.studies.remove(belongings)
         for uid, had in belongings.items():
@@ -97,6 +101,8 @@ def _remove(engine: Engine, study_uids: Sequence[str], reason: str) -> RemovedRe
             deleted += delete_file(thumbnail_file(engine, key))
         for result_id in had.results:
             deleted += delete_folder(engine.paths.results / result_id)
+        for run_id, case_id in had.cases:
+            deleted += delete_folder(engine.paths.training / run_id / "cases" / case_id)
     linked = sum(not is_ours(engine, file) for had in belongings.values() for file in had.files)
     return RemovedReport(
         studies=len(belongings),
@@ -117,6 +123,7 @@ def _belongings(uow: UnitOfWork, study_uid: str) -> _Belongings:
         tuple(stored.instance.file for stored in uow.instances.of_studies(one)),
         tuple(uow.results.ids_of_studies(one)),
         tuple(record.file for record in uow.conflicts.of_studies(one)),
+        tuple((record.run_id, record.case_id) for record in uow.trainings.cases_of_study(study_uid)),
     )
 
 
@@ -133,6 +140,18 @@ def _remove_jobs(uow: UnitOfWork, belongings: dict[str, _Belongings]) -> None:
             "Wait until its job is done, or cancel it.",
         )
     uow.jobs.remove(jobs)
+
+
+def _require_no_training(uow: UnitOfWork, belongings: dict[str, _Belongings]) -> None:
+    """Refuse while a training that isn't over would lose a case."""
+    used = {run_id for had in belongings.values() for run_id, _ in had.cases}
+    runs = (uow.trainings.get(run_id) for run_id in used)
+    if any(run is not None and not run.is_final for run in runs):
+        raise InputError(
+            "remove.in_training",
+            "A training learns from this study; nothing was removed.",
+            "Wait until the training is over, or cancel it.",
+        )
 
 
 def _record(engine: Engine, study_uid: str, had: _Belongings, reason: str) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from core.domain.training import CurvePoint, TrainingNote
 from core.services.engine import Engine
@@ -61,5 +61,5 @@ def _events(file: Path) -> Iterator[dict[str, Any]]:
             yield document
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

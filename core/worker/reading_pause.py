@@ -9,7 +9,9 @@ from collections.abc import Callable
 from core.domain.progress import CancelToken, PauseToken
 
 LONGEST_S = 20.0
-"""How long reading may hold a training up before it gets one step: work goes on through a long session."""
+"""How long reading may hold a training up at a stretch: work goes on through a long session."""
+FREE_S = 1.0
+"""How long it is let go then; a step that begins in this time is done."""
 _POLL_S = 0.05
 
 
@@ -19,7 +21,7 @@ class ReadingPause(PauseToken):
     Parameters
     ----------
     longest_s : float
-        After so long a rest for reading alone, the computation is let go for one step.
+        After so long a rest for reading alone, the computation is let go for ``FREE_S``.
     clock : callable
         Monotonic seconds.
     """
@@ -31,6 +33,7 @@ class ReadingPause(PauseToken):
         self._guard = threading.Lock()
         self._until_s = -1.0
         self._since_s: float | None = None
+        self._free_until_s = -1.0
 
     def yield_for(self, seconds: float) -> None:
         """Rest for ``seconds`` from now on."""
@@ -62,10 +65,11 @@ class ReadingPause(PauseToken):
             if now >= self._until_s:
                 self._since_s = None
                 return False
+            if now < self._free_until_s:
+                return False
             if self._since_s is None:
                 self._since_s = now
             if now - self._since_s < self._longest_s:
                 return True
-            # One step, then the next rest begins.
-            self._since_s = None
+            self._since_s, self._free_until_s = None, now + FREE_S
             return False
