@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from core.bundles.bundle import Bundle
 from core.bundles.manifest import Calibration
 from core.compute.inference.reference import read_reference
+from core.compute.training.arithmetic import Arithmetic
 from core.compute.training.calibrating import calibrate, logits_of
+from core.compute.training.cards import Metric
 from core.compute.training.checkpoints import Checkpoints, load_checkpoint
 from core.compute.training.events import EventLog
-from core.compute.training.measuring import Result, measure_classes, measure_structures, write_result
+from core.compute.training.measuring import (
+    card_numbers,
+    evaluate_bundle,
+    measure_contrasts,
+    numbers_of,
+    runs_in_application,
+    write_short,
+)
 from core.compute.training.module import TrainingModule
-from core.compute.training.opening import Opened
+from core.compute.training.opening import PRIVATE_SOURCES, Opened
 from core.compute.training.position import Watch
 from core.compute.training.publish import (
     Product,
@@ -28,13 +38,24 @@ from core.compute.training.publish import (
     write_product,
 )
 from core.compute.training.recomputing import keep_stages
+from core.compute.training.validating import NetworkBackend
 from core.domain.progress import CancelToken, Progress
 from core.domain.volume import Volume
-from core.recipes.cases import Case, CaseData, Part
+from core.recipes.cases import Case, Part
 from core.recipes.reading import read_case
 from core.recipes.schema import Recipe
 
 BUNDLE_FOLDER = "bundle"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the test said: numbers for the card, metrics for JSON (with ``ci95``), verdicts of the gates."""
+
+    card: Mapping[str, Metric] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    gates: tuple[Mapping[str, Any], ...] = ()
+    passed: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +63,7 @@ class Finished:
     """What a training leaves: bundle, its numbers, the checkpoint of its weights."""
 
     bundle: Bundle
-    result: Result | None
+    outcome: Outcome
     checkpoint: Path
 
 
@@ -75,18 +96,17 @@ class Finisher:
         bundle = write_product(
             product, files, folder, {}, reference=None, private_key_file=self.private_key_file
         )
-        result = self._measured(product, bundle)
-        numbers = {} if result is None else result.for_card()
-        card_numbers = numbers | {f"{part}_cases": float(n) for part, n in counts.items()}
+        outcome = self._evaluated(product, bundle)
+        numbers = {**outcome.card, **{f"{part}_cases": float(n) for part, n in counts.items()}}
         bundle = write_product(
             product,
             files,
             folder,
-            card_numbers,
+            numbers,
             reference=reference,
             private_key_file=self.private_key_file,
         )
-        return Finished(bundle, result, file)
+        return Finished(bundle, outcome, file)
 
     def _calibration(self, network: nn.Module) -> Calibration:
         if self.recipe.task != "classification" or not self.opened.parts[Part.VALIDATION]:
@@ -94,38 +114,45 @@ class Finisher:
         logits, labels, _ = logits_of(network, self.opened.feed.validation_batches())
         return calibrate(logits, labels, self.recipe.bundle.coverage)
 
-    def _measured(self, product: Product, bundle: Bundle) -> Result | None:
+    def _evaluated(self, product: Product, bundle: Bundle) -> Outcome:
         cases = self.opened.parts[Part.TEST]
         if not cases:
             self.events.note("no_test", "There is no test part: the model was not evaluated.")
-            return None
-        if self.recipe.task == "classification":
-            logits, labels, ids = logits_of(product.network, self.opened.feed.test_batches())
-            patients = {case.id: case.patient for case in cases}
-            result = measure_classes(
-                self.recipe, logits, labels, [patients[one] for one in ids], product.calibration
+            return Outcome()
+        if runs_in_application(self.recipe):
+            found = evaluate_bundle(self.recipe, bundle, cases, self.out, self.progress, self.cancel)
+            document = found.document()
+            outcome = Outcome(
+                card_numbers(found), document["metrics"], tuple(document["gates"]), found.passed
             )
         else:
-            result = measure_structures(
-                self.recipe, bundle, self._contents(cases), len(cases), self.progress, self.cancel
-            )
-        write_result(result, self.out)
-        metrics = {name: value.value for name, value in result.metrics.items()}
-        self.events.emit("evaluated", metrics=metrics, gates=result.verdicts, passed=result.passed)
-        return result
+            outcome = self._contrasts(product, cases)
+        metrics = {name: value for name, value in outcome.metrics.items() if name != "ci95"}
+        self.events.emit("evaluated", metrics=metrics, gates=list(outcome.gates), passed=outcome.passed)
+        return outcome
 
-    def _contents(self, cases: tuple[Case, ...]) -> Iterator[tuple[Case, CaseData]]:
-        for case in cases:
-            yield case, read_case(case, self.recipe.data)
+    def _contrasts(self, product: Product, cases: tuple[Case, ...]) -> Outcome:
+        self.events.note(
+            "contrasts", "The application runs one series at a time: this model of several is for “predict”."
+        )
+        backend = NetworkBackend(product.network, Arithmetic(), "cpu")
+        patients = {case.id: case.patient for case in cases}
+        found = measure_contrasts(self.recipe, backend, self.opened.feed.test_batches(), patients)
+        metrics = {name: value.value for name, value in found.items() if np.isfinite(value.value)}
+        intervals = {name: [found[name].low, found[name].high] for name in metrics}
+        write_short(metrics, self.out)
+        return Outcome(numbers_of(found), metrics | {"ci95": intervals})
 
     def _reference(self) -> Volume | None:
         """Return the input of the self-test: never of a patient whose case came from the library."""
         if self.initial is not None and self.initial.has_reference:
             return read_reference(self.initial).volume
+        if not runs_in_application(self.recipe):
+            return None
         name = self.recipe.data.source.name
         if name == "phantoms":
             return reference_phantom()
-        if name == "library_cases":
+        if name in PRIVATE_SOURCES:
             return None
         cases = (
             self.opened.parts[Part.TEST]
@@ -155,17 +182,11 @@ def prepare_for_use(network: nn.Module) -> nn.Module:
 
 def answer_of(finished: Finished, run_id: str, epochs: int, seconds: float) -> dict[str, Any]:
     """Return the command line's document of a training."""
-    metrics: dict[str, Any] = {}
-    if finished.result is not None:
-        document = finished.result.document()
-        metrics = {
-            name: [value["value"], *(value.get("ci95") or [])] for name, value in document["metrics"].items()
-        }
     return {
         "run_id": run_id,
         "checkpoint": str(finished.checkpoint),
-        "metrics": metrics,
-        "gates": [] if finished.result is None else finished.result.document()["gates"],
+        "metrics": dict(finished.outcome.metrics),
+        "gates": [dict(verdict) for verdict in finished.outcome.gates],
         "epochs": epochs,
         "seconds": round(seconds, 2),
         "bundle": str(finished.bundle.path),

@@ -1,143 +1,83 @@
-"""The finished model on the test part, measured with intervals and held against gates."""
+"""The finished model on the test part: run as a reader would, measured with intervals, held against gates."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.bundles.bundle import Bundle
-from core.bundles.manifest import Calibration
-from core.compute.evaluation.classes import ClassMetrics, evaluate_classes
-from core.compute.evaluation.classification import softmax
-from core.compute.evaluation.structures import CaseScore, StructureMetrics, aggregate, score_case
-from core.compute.inference.loaded import ModelCache
-from core.compute.inference.run import run_bundle
+from core.compute.evaluation.assess import Evaluation
+from core.compute.evaluation.evaluation_set import evaluation_set_of
+from core.compute.evaluation.report import write_report
+from core.compute.evaluation.run import OpenedModel, evaluate_models, open_gates
+from core.compute.evaluation.structures import aggregate, score_case
+from core.compute.inference.sliding import full_logits, sliding_slabs
 from core.compute.training.cards import Metric
+from core.compute.training.validating import NetworkBackend
 from core.config.atomic import atomic_write_text
 from core.domain.progress import CancelToken, Progress
-from core.domain.volume import Volume
 from core.recipes.cases import Case
-from core.recipes.gates import Measured, all_passed, judge, read_gates, shipped_gates
+from core.recipes.gates import Measured
 from core.recipes.schema import Recipe
 
 METRICS_FILE = "metrics.json"
+_OF_CLASS = ("recall", "dice")
 
 
-class Content(Protocol):
-    """What ``core.recipes.reading.read_case`` returns, as far as it matters here."""
-
-    @property
-    def volumes(self) -> Mapping[str, Volume]:
-        """Volumes by channel."""
-
-    @property
-    def labels(self) -> NDArray[np.uint8] | None:
-        """Label map on the grid of the first channel."""
+def runs_in_application(recipe: Recipe) -> bool:
+    """Whether the application's own inference runs the bundle: it takes one series at a time."""
+    return len(recipe.data.channels) == 1
 
 
-@dataclass(frozen=True, eq=False)
-class Result:
-    """Metrics by name, by class, everything for JSON, and how the gates judged (None: no gates asked for)."""
-
-    metrics: dict[str, Measured]
-    per_class: dict[str, dict[str, Measured]]
-    details: dict[str, Any]
-    verdicts: list[dict[str, Any]]
-    passed: bool | None
-
-    def document(self) -> dict[str, Any]:
-        """Return the content of ``metrics.json``."""
-        return {
-            "metrics": {name: _finite(value.as_dict()) for name, value in self.metrics.items()},
-            "per_class": {
-                label: {name: _finite(value.as_dict()) for name, value in found.items()}
-                for label, found in self.per_class.items()
-            },
-            "gates": _finite(self.verdicts),
-            "passed": self.passed,
-            "details": _finite(self.details),
-        }
-
-    def for_card(self) -> dict[str, Metric]:
-        """Return the numbers for a bundle's card: [value, low, high]."""
-        out: dict[str, Metric] = {}
-        for name, value in self.metrics.items():
-            if np.isfinite([value.value, value.low, value.high]).all():
-                out[f"test_{name}"] = [round(float(n), 4) for n in (value.value, value.low, value.high)]
-        for label, found in self.per_class.items():
-            for name in ("recall", "dice"):
-                value_of = found.get(name)
-                if value_of is not None and np.isfinite([value_of.value, value_of.low, value_of.high]).all():
-                    numbers = (value_of.value, value_of.low, value_of.high)
-                    out[f"test_{name}_{label}"] = [round(float(n), 4) for n in numbers]
-        return out
-
-
-def judged(
-    recipe: Recipe, measured: ClassMetrics | StructureMetrics, more: Mapping[str, Measured] | None = None
-) -> Result:
-    """Hold measured values against the recipe's gates."""
-    metrics = {**measured.metrics, **(more or {})}
-    verdicts: list[dict[str, Any]] = []
-    passed = None
-    if recipe.evaluation.gates is not None:
-        wanted = recipe.evaluation.gates
-        path = Path(wanted) if wanted.endswith((".yaml", ".yml")) else shipped_gates(wanted)
-        found = judge(read_gates(path), metrics, measured.per_class)
-        verdicts, passed = [verdict.as_dict() for verdict in found], all_passed(found)
-    return Result(metrics, measured.per_class, measured.as_dict(), verdicts, passed)
-
-
-def measure_classes(
-    recipe: Recipe,
-    logits: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    patients: Sequence[str],
-    calibration: Calibration,
-) -> Result:
-    """Measure calibrated probabilities; also how often prediction sets hold the truth and how large they are."""
-    names = [label.name for label in sorted(recipe.bundle.labels, key=lambda label: label.value)]
-    probabilities = softmax(logits, calibration.temperature)
-    measured = evaluate_classes(
-        probabilities,
-        labels,
-        names,
-        patients=np.array(patients),
-        resamples=recipe.evaluation.bootstrap,
-        seed=recipe.seed,
-    )
-    more: dict[str, Measured] = {}
-    if calibration.conformal is not None:
-        sets = 1.0 - probabilities <= calibration.conformal.quantile
-        sets[np.arange(len(labels)), probabilities.argmax(axis=1)] = True
-        more["prediction_set_coverage"] = _plain_mean(sets[np.arange(len(labels)), labels])
-        more["prediction_set_size"] = _plain_mean(sets.sum(axis=1))
-    return judged(recipe, measured, more)
-
-
-def measure_structures(
+def evaluate_bundle(
     recipe: Recipe,
     bundle: Bundle,
-    cases: Iterable[tuple[Case, Content]],
-    count: int,
+    cases: Sequence[Case],
+    out: Path,
     progress: Progress,
     cancel: CancelToken | None,
-) -> Result:
-    """Run the bundle as a reader would and score its labels on the grid of each case's series."""
+) -> Evaluation:
+    """Evaluate with the engine that computes exactly and write ``evaluation/`` with its reports."""
+    evaluation = evaluate_models(
+        OpenedModel(bundle, out),
+        evaluation_set_of(cases, recipe.data, bundle.manifest),
+        gates=open_gates(recipe.evaluation.gates),
+        tolerance_mm=recipe.evaluation.surface_tolerance_mm,
+        resamples=recipe.evaluation.bootstrap,
+        seed=recipe.seed,
+        device="cpu",
+        backend="exact",
+        progress=progress,
+        cancel=cancel,
+    )
+    write_report(evaluation, out / "evaluation")
+    write_short(evaluation.document()["metrics"], out)
+    return evaluation
+
+
+def measure_contrasts(
+    recipe: Recipe, backend: NetworkBackend, batches: Iterable[dict[str, Any]], patients: dict[str, str]
+) -> dict[str, Measured]:
+    """Score a segmentation of several contrasts, which the application can't run yet, on the model's grid."""
     structures = {label.name: label.value for label in recipe.bundle.labels}
-    cache, rows, patients = ModelCache(), [], {}
-    for index, (case, content) in enumerate(cases):
-        if cancel is not None:
-            cancel.raise_if_cancelled()
-        rows += score_volume(bundle, case, content, structures, recipe, cache)
-        patients[case.id] = case.patient
-        progress("Evaluating", (index + 1) / max(count, 1))
+    rows = []
+    for batch in batches:
+        for number, case in enumerate(batch["case"]):
+            image, truth = batch["image"][number], batch["target"][number]
+            slabs = sliding_slabs(image, backend, recipe.bundle.inference)
+            answer = full_logits(slabs).argmax(dim=0).numpy().astype(np.uint8)
+            rows += score_case(
+                answer,
+                truth.numpy().astype(np.uint8),
+                structures,
+                batch["spacing_mm"][number],
+                case=case,
+                tolerance_mm=recipe.evaluation.surface_tolerance_mm,
+            )
     measured = aggregate(
         rows,
         tuple(structures),
@@ -146,51 +86,30 @@ def measure_structures(
         resamples=recipe.evaluation.bootstrap,
         seed=recipe.seed,
     )
-    return judged(recipe, measured)
+    per_class = {f"dice_{name}": found["dice"] for name, found in measured.per_class.items()}
+    return {**measured.metrics, **per_class}
 
 
-def score_volume(
-    bundle: Bundle,
-    case: Case,
-    content: Content,
-    structures: Mapping[str, int],
-    recipe: Recipe,
-    cache: ModelCache,
-) -> list[CaseScore]:
-    """Return a row per structure of one case."""
-    volume = next(iter(content.volumes.values()))
-    answer = run_bundle(bundle, volume, cache=cache, backend="exact").labels
-    assert answer is not None
-    assert content.labels is not None
-    return score_case(
-        answer,
-        content.labels,
-        structures,
-        volume.geometry.spacing_kji_mm,
-        case=case.id,
-        tolerance_mm=recipe.evaluation.surface_tolerance_mm,
-    )
+def card_numbers(evaluation: Evaluation) -> dict[str, Metric]:
+    """Return the numbers for a bundle's card: [value, low, high]."""
+    out = numbers_of(evaluation.metrics)
+    for label, found in evaluation.per_class.items():
+        chosen = {f"{name}_{label}": found[name] for name in _OF_CLASS if name in found}
+        out |= numbers_of(chosen)
+    return out
 
 
-def write_result(result: Result, out: Path) -> None:
-    """Write ``evaluation/metrics.json`` and, beside the run, its numbers as ``metrics.json``."""
-    document = result.document()
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    atomic_write_text(out / "evaluation" / METRICS_FILE, text)
-    short = {name: value["value"] for name, value in document["metrics"].items()}
+def numbers_of(metrics: dict[str, Measured]) -> dict[str, Metric]:
+    """Return what is finite, under ``test_…``."""
+    out: dict[str, Metric] = {}
+    for name, found in metrics.items():
+        numbers = [found.value, found.bound("lower"), found.bound("upper")]
+        if np.isfinite(numbers).all():
+            out[f"test_{name}"] = [round(float(number), 4) for number in numbers]
+    return out
+
+
+def write_short(metrics: dict[str, Any], out: Path) -> None:
+    """Write the values alone beside the run, as ``metrics.json``."""
+    short = {name: value for name, value in metrics.items() if name != "ci95"}
     atomic_write_text(out / METRICS_FILE, json.dumps(short, indent=2, allow_nan=False) + "\n")
-
-
-def _plain_mean(values: NDArray) -> Measured:
-    mean = float(np.mean(values)) if len(values) else float("nan")
-    return Measured(mean, mean, mean, len(values))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value

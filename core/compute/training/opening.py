@@ -11,6 +11,7 @@ from core.compute.training.case_feed import CaseFeed
 from core.compute.training.data.module import TrainingData
 from core.compute.training.events import EventLog
 from core.compute.training.run_folder import SPLIT_FILE, RunFolder
+from core.config.sealed_file import is_mounted
 from core.domain.errors import SafetyError
 from core.domain.progress import CancelToken, Progress
 from core.recipes.cases import Case, Part
@@ -63,7 +64,9 @@ def open_data(
         )
     split = _split(recipe, cases, run, events, known=before is not None)
     run.update(data_fingerprint=mark, split_sha256=split.sha256())
-    place = None if source.name in PRIVATE_SOURCES else run.folder
+    # Below a sealed folder the cache is sealed; elsewhere patients' images stay in memory.
+    private = source.name in PRIVATE_SOURCES and not is_mounted(run.folder / "any")
+    place = None if private else run.folder
     data = TrainingData(recipe, split.parts, place, pin_memory=cuda)
     if data.left_out:
         events.note("left_out", f"{len(data.left_out)} cases lack a contrast and were left out.")
