@@ -101,8 +101,8 @@ class Transforms(Strict):
 class NetworkConfig(Strict):
     """A network of ``models.networks.registry`` with its arguments (channels in and out are filled in).
 
-    ``weights`` is a user's file of pretrained weights (ImageNet naming of torchvision, timm or Hugging Face) or a
-    bundle's folder; nothing is downloaded.
+    ``weights`` is a user's file of pretrained weights (ImageNet naming of torchvision, timm or Hugging Face), the id of
+    a model that ships with the program, or a bundle's folder; nothing is downloaded.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from core.bundles.bundle import Bundle
+from core.bundles.bundle import Bundle, read_bundle
 from core.compute.inference.networks import load_network
 from core.compute.training.losses.registry import build_loss
+from core.config.resources import shipped_bundles_dir
 from core.domain.errors import InputError
 from core.recipes.schema import LossPart, Recipe
 from models.networks.registry import build, spec
 
+_PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 # Losses that take class weights, and those that take label smoothing.
 _WEIGHTED = {"cross_entropy", "weighted_cross_entropy", "focal", "dice_ce", "dice_focal"}
 _SMOOTHED = {"cross_entropy", "weighted_cross_entropy"}
@@ -57,12 +61,20 @@ def build_network(recipe: Recipe, initial: Bundle | None = None) -> nn.Module:
     if initial is not None:
         _take_over(network, initial, recipe)
     elif recipe.network.weights is not None:
-        from pathlib import Path
-
-        from core.compute.training.pretrained import load_pretrained
-
-        load_pretrained(network, recipe.network.name, Path(recipe.network.weights))
+        _load_weights(network, recipe, recipe.network.weights)
     return network
+
+
+def _load_weights(network: nn.Module, recipe: Recipe, weights: str) -> None:
+    """Load what ``network.weights`` names: a model that ships with the program, a bundle's folder, a weights file."""
+    shipped = shipped_bundles_dir() / weights
+    folder = shipped if _PLAIN_NAME.fullmatch(weights) and shipped.is_dir() else Path(weights)
+    if folder.is_dir():
+        _take_over(network, read_bundle(folder), recipe)
+        return
+    from core.compute.training.pretrained import load_pretrained
+
+    load_pretrained(network, recipe.network.name, folder)
 
 
 def _take_over(network: nn.Module, initial: Bundle, recipe: Recipe) -> None:
