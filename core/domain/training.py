@@ -223,7 +223,7 @@ class TrainingRun:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A value of a training at an optimiser step (from 1), for example ``"train_loss"``."""
+    """A value of a training at an optimiser step, for example ``"train_loss"``."""
 
     name: str
     step: int

@@ -103,6 +103,8 @@ def _remove(engine: Engine, study_uids: Sequence[str], reason: str) -> RemovedRe
             deleted += delete_folder(engine.paths.results / result_id)
         for run_id, case_id in had.cases:
             deleted += delete_folder(engine.paths.training / run_id / "cases" / case_id)
+            # What was prepared of all cases; it is made again when it is needed.
+            deleted += delete_folder(engine.paths.training / run_id / "run" / "cache")
     linked = sum(not is_ours(engine, file) for had in belongings.values() for file in had.files)
     return RemovedReport(
         studies=len(belongings),

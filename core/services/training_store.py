@@ -17,7 +17,7 @@ from core.domain.errors import EnvironmentFault, InputError
 from core.domain.training import ACTIVE_STATES, Candidate, TrainingRun, TrainingState
 from core.services.candidates import record_candidate
 from core.services.engine import Engine
-from core.services.start_training import CASES, utc_now
+from core.services.start_training import CASES, RUN, utc_now
 
 CLOSED = "training.closed"
 LOST = "training.worker_lost"
@@ -119,7 +119,8 @@ class TrainingStore:
 
     def delete_cases(self, run_id: str) -> None:
         """Delete the copies of images and labels; curves, checkpoints and the bundle stay."""
-        shutil.rmtree(self._folder(run_id) / CASES, ignore_errors=True)
+        for folder in (CASES, f"{RUN}/cache"):
+            shutil.rmtree(self._folder(run_id) / folder, ignore_errors=True)
 
     def delete_files(self, run_id: str) -> None:
         """Delete all that a training has on disk."""

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from core.bundles.catalogue import Catalogue
+from core.bundles.catalogue import Catalogue, Version, read_pointers, write_pointers
+from core.bundles.digest import bundle_digest
 from core.bundles.estimate import count_windows, estimate_seconds
 from core.bundles.fit import fit
 from core.bundles.manifest import Inference, Requirements, parse_manifest
-from core.domain.errors import InputError
+from core.domain.errors import InputError, SafetyError
 from core.domain.study import SeriesKind, SeriesSummary
 from core.domain.volume import SeriesIssue
 from tests.fakes.bundles import (
@@ -164,3 +165,28 @@ def test_windows_are_counted_for_the_time_estimate(tmp_path: Path) -> None:
     (tmp_path / name).write_text(json.dumps({"chosen": "torch", "call_seconds": 4.0}))
     windows = count_windows((100, 128, 128), bundle.manifest.inference)
     assert estimate_seconds(bundle, series(), tmp_path) == pytest.approx(4.0 / 2 * windows)
+
+
+def test_a_promoted_version_stands_in_for_its_model_and_an_altered_one_for_nothing(tmp_path: Path) -> None:
+    added = make_segmentation_bundle(tmp_path / "bundles" / "fake")
+    version = make_segmentation_bundle(tmp_path / "versions" / "fake" / "1.1.0", version="1.1.0")
+    digest = bundle_digest(version)
+    assert digest != bundle_digest(added)
+    write_pointers(tmp_path / "versions" / "current.json", {added.id: Version(version.path, digest)})
+    pointers = read_pointers(tmp_path / "versions" / "current.json")
+    assert Catalogue([tmp_path / "bundles"], pointers).get(added.id).manifest.version == "1.1.0"
+    assert Catalogue([tmp_path / "bundles"]).get(added.id).manifest.version == "1.0.0"
+    wrong = {added.id: Version(version.path, bundle_digest(added))}
+    with pytest.raises(InputError) as caught:
+        Catalogue([tmp_path / "bundles"], wrong).get(added.id)
+    assert caught.value.code == "bundle.not_the_promoted"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"a": 1}', '{"a": {"folder": "../../x", "sha256": ""}}', '{"a": {"folder": "x"}}']
+)
+def test_a_pointer_file_that_makes_no_sense_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "current.json").write_text(text)
+    with pytest.raises(SafetyError) as caught:
+        read_pointers(tmp_path / "current.json")
+    assert caught.value.code == "bundle.pointers"

@@ -57,6 +57,38 @@ def test_sums_that_were_interrupted_are_made_at_the_next_start(
         assert_everything_is_kept(engine)
 
 
+@pytest.mark.fault
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+@pytest.mark.parametrize("statement", [0, 1, 4, 8, 12])
+def test_the_second_schema_gets_the_tables_of_trainings_and_keeps_its_rows(
+    tmp_path: Path, statement: int
+) -> None:
+    home = tmp_path / "home"
+    with open_engine(home) as engine:
+        key = engine.keys.derive("database")
+    (home / "library.db").unlink()
+    library = open_library(home / "library.db", key, url="")
+    schema.upgrade(library, "0002")
+    with library.sql.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO retention_rule (name, document) VALUES ('old', '{}')")
+    library.close()
+    if statement:
+        child = multiprocessing.get_context("fork").Process(target=migrate_and_die, args=(home, statement))
+        child.start()
+        child.join(60)
+        assert child.exitcode == -signal.SIGKILL
+        library = open_library(home / "library.db", key, url="")
+        assert schema.current_revision(library) == "0002"
+        library.close()
+    (home / "keys" / "audit.head").unlink(missing_ok=True)
+    with open_engine(home) as engine, engine.library.sql.connect() as connection:
+        assert schema.current_revision(engine.library) == schema.HEAD
+        rules = connection.exec_driver_sql("SELECT name FROM retention_rule").scalars().all()
+        assert rules == ["old"]
+    with open_engine(home) as engine, engine.unit_of_work(writes=False) as uow:
+        assert uow.trainings.all() == [] and uow.candidates.all() == [] and uow.promotions.current() == {}
+
+
 def sum_up_two(engine: Engine) -> None:
     with engine.unit_of_work() as uow:
         for uid in uow.studies.not_counted(2):
