@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIDE = 32
-VOLUME_LIMIT = 0.9995
-"""Correlation of the middle slices from which volumes count as one; scans of one anatomy reach 0.99."""
+VOLUME_LIMIT = 0.998
+"""Correlation of the middle slices from which volumes count as one: another export or reconstruction of one scan.
+
+Eight thorax phantoms of different people reach 0.95 among each other.
+"""
 PICTURE_LIMIT = 0.995
-"""The same for pictures, as in the splits of recipes."""
+"""The same for pictures, as in the splits of recipes; 60 abdominal slices of MedNIST reach 0.993 among each other."""
 
 
 def fingerprint_of(voxels: NDArray) -> str:

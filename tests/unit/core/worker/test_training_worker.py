@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from scipy import stats
 from core.domain.errors import EnvironmentFault
 from core.domain.progress import Cancelled, CancelToken
 from core.jobs.messages import Event, JobMetric, JobNote, JobPaused, JobResumed, JobSubmitted, TrainTask
+from core.services.training_threads import thread_cap
 from core.worker.paired import paired, sign_flip_p
 from core.worker.reading_pause import ReadingPause
 from core.worker.training_tasks import _Listener, _MemoryLimit
@@ -147,3 +151,20 @@ def test_a_training_that_takes_too_much_memory_is_ended() -> None:
 def test_the_key_of_the_cases_stands_in_no_text_of_a_message() -> None:
     task = TrainTask("f", "{}", "b", "s", "c0ffee" * 10)
     assert "c0ffee" not in repr(JobSubmitted("j", task))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="SCHED_IDLE is Linux's")
+def test_the_training_worker_lets_every_other_process_go_first() -> None:
+    code = (
+        "import os; from core.worker.trainer import step_back; step_back(); "
+        "print(os.nice(0), os.sched_getscheduler(0) == os.SCHED_IDLE)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=200
+    )
+    assert told.stdout.split() == ["19", "True"]
+
+
+def test_a_training_leaves_one_core_to_the_reader() -> None:
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    assert 1 <= thread_cap() <= max(1, usable - 1)
