@@ -1,6 +1,7 @@
 """Networks by stable name: what a bundle's manifest and a training recipe refer to.
 
-MONAI loads when one of its networks is built, not before.
+MONAI loads when one of its networks is built, not before. Installed packages add their own by an entry point
+(``models.networks.plugins``); a name of ours is always ours.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from typing import Any
 
 from torch import nn
 
+from models.networks.plugins import BrokenNetworkError, load_plugin, plugin_names, plugin_spec
 from models.networks.specs import SPECS, NetworkSpec
 
 Builder = Callable[..., nn.Module]
 
 
 def names() -> tuple[str, ...]:
-    """Return the names that ``build`` knows."""
-    return tuple(sorted(SPECS))
+    """Return the names that ``build`` knows, those of installed packages among them."""
+    return tuple(sorted({*SPECS, *plugin_names()}))
 
 
 def spec(name: str) -> NetworkSpec:
@@ -30,10 +32,15 @@ def spec(name: str) -> NetworkSpec:
     ------
     KeyError
         For an unknown name.
+    BrokenNetworkError
+        For an installed package's network that can't be loaded.
     """
-    if name not in SPECS:
-        raise KeyError(f"unknown network {name!r}; known: {', '.join(names())}")
-    return SPECS[name]
+    if name in SPECS:
+        return SPECS[name]
+    try:
+        return plugin_spec(name)
+    except KeyError:
+        raise KeyError(f"unknown network {name!r}; known: {', '.join(names())}") from None
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -48,7 +55,7 @@ def describe(name: str) -> dict[str, Any]:
         key: list(value) if isinstance(value, tuple) else value for key, value in asdict(spec(name)).items()
     }
     params = {
-        parameter.name: list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        parameter.name: _json_value(parameter.default)
         for parameter in inspect.signature(_builder(name)).parameters.values()
     }
     return {**facts, "params": params}
@@ -83,12 +90,27 @@ def build(name: str, **params: Any) -> nn.Module:
         For an argument that the network doesn't take.
     ValueError
         For a value that it can't be built with.
+    ImportError
+        When a library that the network needs isn't installed.
+    BrokenNetworkError
+        For an installed package's network that can't be loaded or is no network.
     """
     spec(name)
-    return _builder(name)(**params)
+    network = _builder(name)(**params)
+    if not isinstance(network, nn.Module):
+        raise BrokenNetworkError(f"the network {name!r} is no torch.nn.Module")
+    return network
+
+
+def _json_value(default: Any) -> Any:
+    if default is inspect.Parameter.empty:
+        return None
+    return list(default) if isinstance(default, tuple) else default
 
 
 def _builder(name: str) -> Builder:
+    if name not in SPECS:
+        return load_plugin(name)
     if name in {"cnn2d", "unet3d", "deeplabv3plus"}:
         return _own(name)
     if SPECS[name].task == "segmentation":

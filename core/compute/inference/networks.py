@@ -8,7 +8,8 @@ from safetensors import SafetensorError
 from torch import nn
 
 from core.bundles.bundle import Bundle
-from core.domain.errors import InputError
+from core.domain.errors import EnvironmentFault, InputError
+from models.networks.plugins import BrokenNetworkError
 from models.networks.registry import build
 
 
@@ -23,6 +24,8 @@ def load_network(bundle: Bundle) -> nn.Module | None:
     InputError
         ``model.network``: the registry refuses name or parameters. ``model.weights``: the file is damaged or
         its tensors don't have the names and shapes of the network.
+    EnvironmentFault
+        ``model.network``: a package that the network needs is missing or broken.
     """
     manifest = bundle.manifest
     weights = bundle.weights("safetensors")
@@ -35,6 +38,12 @@ def load_network(bundle: Bundle) -> nn.Module | None:
             "model.network",
             f"{manifest.title} asks for a network that this version can't build: {manifest.network.name}.",
             "Update Overread or ask the maker of the model.",
+        ) from error
+    except (ImportError, BrokenNetworkError) as error:
+        raise EnvironmentFault(
+            "model.network",
+            f"{manifest.title} needs a package that is missing or broken here: {error}.",
+            "Install overread[train] or the package that brings the network.",
         ) from error
     _fill(network, bundle.read(weights.file), manifest.title)
     return frozen(network)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from core.bundles.bundle import Bundle, read_bundle
 from core.compute.inference.networks import load_network
-from core.compute.training.losses.registry import build_loss
+from core.compute.training.losses.registry import build_loss, plugin_takes
 from core.config.resources import shipped_bundles_dir
-from core.domain.errors import InputError
+from core.domain.errors import EnvironmentFault, InputError
+from core.recipes.nearest import did_you_mean
 from core.recipes.schema import LossPart, Recipe
-from models.networks.registry import build, spec
+from models.networks.plugins import BrokenNetworkError
+from models.networks.registry import build, names, spec
+
+if TYPE_CHECKING:
+    from core.compute.training.pretrained import PretrainedReport
 
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 # Losses that take class weights, and those that take label smoothing.
@@ -32,21 +37,32 @@ def network_params(recipe: Recipe) -> dict[str, Any]:
         choice = len(spec(recipe.network.name).dimensions) > 1
     except KeyError as error:
         raise InputError(
-            "training.network", f"There is no network “{recipe.network.name}”.", str(error.args[0])
+            "training.network",
+            f"There is no network “{recipe.network.name}”.",
+            did_you_mean(recipe.network.name, names()),
         ) from error
+    except BrokenNetworkError as error:
+        raise _unusable(recipe.network.name, error) from error
     if choice:
         params["spatial_dims"] = recipe.spatial_dims
     return params | dict(recipe.network.params)
 
 
-def build_network(recipe: Recipe, initial: Bundle | None = None) -> nn.Module:
+def build_network(
+    recipe: Recipe, initial: Bundle | None = None, on_loaded: Callable[[PretrainedReport], None] | None = None
+) -> nn.Module:
     """Build the network, seeded, with the weights of a bundle or of the recipe's file where given.
+
+    ``on_loaded`` is told what a weights file gave to the network.
 
     Raises
     ------
     InputError
         ``training.network`` (unknown name or argument), ``training.initial`` (the bundle is of another network),
         or what reading the weights refuses.
+    EnvironmentFault
+        ``training.network_unusable``: a library that the network needs isn't installed, or the package that brings
+        the network is broken.
     """
     params = network_params(recipe)
     torch.manual_seed(recipe.seed)
@@ -58,23 +74,37 @@ def build_network(recipe: Recipe, initial: Bundle | None = None) -> nn.Module:
             f"The network “{recipe.network.name}” can't be built: {error}.",
             "Correct network.params.",
         ) from error
+    except (ImportError, BrokenNetworkError) as error:
+        raise _unusable(recipe.network.name, error) from error
     if initial is not None:
         _take_over(network, initial, recipe)
     elif recipe.network.weights is not None:
-        _load_weights(network, recipe, recipe.network.weights)
+        report = _load_weights(network, recipe, recipe.network.weights)
+        if report is not None and on_loaded is not None:
+            on_loaded(report)
     return network
 
 
-def _load_weights(network: nn.Module, recipe: Recipe, weights: str) -> None:
-    """Load what ``network.weights`` names: a model that ships with the program, a bundle's folder, a weights file."""
+def _unusable(name: str, error: Exception) -> EnvironmentFault:
+    if isinstance(error, ImportError):
+        library = (error.name or str(error)).partition(".")[0]
+        what = f"The network “{name}” needs the library {library}, which isn't installed."
+        return EnvironmentFault("training.network_unusable", what, "Install overread[train].")
+    return EnvironmentFault("training.network_unusable", f"{error}.", "Reinstall the package that brings it.")
+
+
+def _load_weights(network: nn.Module, recipe: Recipe, weights: str) -> PretrainedReport | None:
+    """Load what ``network.weights`` names: a model that ships with the program, a bundle's folder, a weights file
+    (which has a report).
+    """
     shipped = shipped_bundles_dir() / weights
     folder = shipped if _PLAIN_NAME.fullmatch(weights) and shipped.is_dir() else Path(weights)
     if folder.is_dir():
         _take_over(network, read_bundle(folder), recipe)
-        return
+        return None
     from core.compute.training.pretrained import load_pretrained
 
-    load_pretrained(network, recipe.network.name, folder)
+    return load_pretrained(network, recipe.network.name, folder)
 
 
 def _take_over(network: nn.Module, initial: Bundle, recipe: Recipe) -> None:
@@ -154,8 +184,8 @@ def _build(recipe: Recipe, weights: list[float] | None, smoothing: float) -> nn.
 
 def _part(part: LossPart, weights: list[float] | None, smoothing: float) -> dict[str, Any]:
     params = dict(part.params)
-    if weights is not None and part.name in _WEIGHTED:
+    if weights is not None and (part.name in _WEIGHTED or plugin_takes(part.name, "class_weights")):
         params.setdefault("class_weights", weights)
-    if smoothing and part.name in _SMOOTHED:
+    if smoothing and (part.name in _SMOOTHED or plugin_takes(part.name, "label_smoothing")):
         params.setdefault("label_smoothing", smoothing)
     return {"name": part.name, "weight": part.weight, "params": params}

@@ -23,6 +23,7 @@ from core.compute.training.objective import build_network, build_objective
 from core.compute.training.opening import PRIVATE_SOURCES, Opened, open_data
 from core.compute.training.planning import Plan, make_plan
 from core.compute.training.position import Position, Schedule, watch_of
+from core.compute.training.pretrained import PretrainedReport
 from core.compute.training.recomputing import recompute_stages
 from core.compute.training.run_folder import RunFolder, processes
 from core.domain.errors import AppError
@@ -193,7 +194,11 @@ class _Job:
     ) -> tuple[TrainingModule, Plan]:
         recipe, feed = self.recipe, opened.feed
         _, count = processes()
-        network = build_network(recipe, None if state is not None else self.initial)
+        network = (
+            build_network(recipe, self.initial, self._tell_pretrained)
+            if state is None
+            else build_network(recipe)
+        )
         balanced = recipe.loss.class_weights == "balanced"
         objective = build_objective(recipe, feed.class_counts if balanced else ())
         plan = make_plan(recipe, network, objective, feed, device, self.run.document if state else None)
@@ -215,6 +220,16 @@ class _Job:
         if state is not None:
             module.restore(state)
         return module, plan
+
+    def _tell_pretrained(self, report: PretrainedReport) -> None:
+        """Keep on record what a file of pretrained weights gave to the network."""
+        self.run.update(pretrained=report.as_dict())
+        self.events.note(
+            "pretrained",
+            f"{report.file} ({report.naming} names) filled {100 * report.coverage:.1f} % of the backbone; "
+            f"{len(report.missing)} missing, {len(report.mismatched)} of other shapes, {len(report.unused)} unused. "
+            + " ".join(report.notes),
+        )
 
     def _samples(self, opened: Opened) -> Callable[[], Iterator[dict[str, Any]]] | None:
         """Return what sample pictures are drawn of: nothing that must not lie on the disk unsealed."""

@@ -7,6 +7,7 @@ voxel. Axes are those of the array: k, j, i; pictures have j (down) and i (right
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Protocol
 
@@ -85,14 +86,19 @@ class Target(Strict):
         return ("trilinear" if self.dims == 3 else "bilinear", "nearest-exact")[: len(self.keys)]
 
 
-class Named(Strict):
-    """Base of the transforms with a name."""
+class Named(Strict, ABC):
+    """Base of the transforms with a name: the fields are the parameters that a recipe may give.
+
+    An installed package adds its own by subclassing and naming the class in the entry point group
+    ``overread.transforms``; a recipe then uses the entry point's name. Steps draw all their numbers from the ``state``
+    they are given, so that a training can be repeated.
+    """
 
     probability: Chance = 0.5
 
+    @abstractmethod
     def build(self, target: Target) -> Step:
         """Return the transform; raises ValueError when it doesn't suit ``target``."""
-        raise NotImplementedError
 
 
 class RandFlip(Named):

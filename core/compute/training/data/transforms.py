@@ -16,6 +16,7 @@ from core.compute.training.data.named import (
     LABEL,
     NAMED,
     Item,
+    Named,
     RandAffine,
     RandRotate,
     Step,
@@ -31,11 +32,13 @@ from core.compute.training.data.passthrough import (
 )
 from core.compute.training.data.patches import window_size
 from core.compute.training.data.prepare import Sample
-from core.domain.errors import InputError
+from core.compute.training.plugins import load_plugin, plugin_names
+from core.domain.errors import EnvironmentFault, InputError
 from core.recipes.cases import Part
 from core.recipes.nearest import did_you_mean
 from core.recipes.schema import Recipe, Transform
 
+ENTRY_POINTS = "overread.transforms"
 _MONAI, _ALB = "monai.", "alb."
 
 
@@ -123,6 +126,8 @@ def build_transforms(recipe: Recipe, part: Part) -> Pipeline:
     ------
     InputError
         ``training.transform``: a name that isn't known (with the nearest one) or a parameter that is wrong.
+    EnvironmentFault
+        ``training.plugin``: an installed package's transform can't be loaded.
     """
     target = Target(dims=recipe.spatial_dims, labelled=recipe.task == "segmentation")
     chosen: tuple[Transform, ...] = getattr(recipe.transforms, part.value)
@@ -158,11 +163,11 @@ def _affine(entry: Transform) -> RandAffine | RandRotate:
 
 
 def transform_names() -> tuple[str, ...]:
-    """Return all names that a recipe may use, sorted."""
+    """Return all names that a recipe may use, sorted; those of installed packages among them."""
     foreign = [_MONAI + name for name in MONAI_SPATIAL | MONAI_INTENSITY] + [
         _ALB + name for name in ALBUMENTATIONS
     ]
-    return tuple(sorted([*NAMED, *foreign]))
+    return tuple(sorted({*NAMED, *foreign, *plugin_names(ENTRY_POINTS)}))
 
 
 def _built(entry: Transform, target: Target, where: str) -> Step:
@@ -173,7 +178,7 @@ def _built(entry: Transform, target: Target, where: str) -> Step:
             return monai_step(entry.name.removeprefix(_MONAI), entry.params, target)
         if entry.name.startswith(_ALB):
             return albumentations_step(entry.name.removeprefix(_ALB), entry.params, target)
-        return NAMED[entry.name].model_validate(entry.params).build(target)
+        return _named(entry.name).model_validate(entry.params).build(target)
     except UnknownParameter as error:
         hint = did_you_mean(error.name, error.known)
         raise _refusal(where, f"{entry.name} has no parameter “{error.name}”", hint) from error
@@ -186,6 +191,18 @@ def _built(entry: Transform, target: Target, where: str) -> Step:
         raise _refusal(where, f"{entry.name}: {reason}", "Correct the parameter.") from error
 
 
+def _named(name: str) -> type[Named]:
+    """Return the class behind a name of ours or of an installed package."""
+    if name in NAMED:
+        return NAMED[name]
+    loaded = load_plugin(ENTRY_POINTS, name)
+    if not (isinstance(loaded, type) and issubclass(loaded, Named)):
+        raise EnvironmentFault(
+            "training.plugin", f"“{name}” of {ENTRY_POINTS} is no Named transform.", "Reinstall its package."
+        )
+    return loaded
+
+
 def _name_hint(name: str) -> str:
     same = [known for known in transform_names() if known.casefold() == name.casefold()]
     return did_you_mean(name, same or transform_names())
@@ -195,7 +212,7 @@ def _first_problem(entry: Transform, error: ValidationError) -> tuple[str, str]:
     first = error.errors(include_url=False, include_input=False)[0]
     path = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden":
-        known = tuple(NAMED[entry.name].model_fields)
+        known = tuple(_named(entry.name).model_fields)
         return f"{entry.name} has no parameter “{path[0]}”", did_you_mean(path[0], known)
     message = str(first["msg"]).removeprefix("Value error, ")
     return f"{entry.name}{'.' if path else ''}{'.'.join(path)}: {message}", "Correct the parameter."

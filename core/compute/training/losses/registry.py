@@ -1,4 +1,10 @@
-"""Losses by stable name: what a recipe refers to. MONAI loads with the first loss that needs it."""
+"""Losses by stable name: what a recipe refers to. MONAI loads with the first loss that needs it.
+
+An installed package adds its own by the entry point group ``overread.losses``: a subclass of ``torch.nn.Module``, or a
+function that makes one, with JSON values as arguments. The loss is called with logits ``(N, C, …)`` and integer labels
+``(N, …)`` and returns a scalar; where it has the parameters ``class_weights`` (one number per class) or
+``label_smoothing``, the recipe's go to it. A name of ours is always ours.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +19,10 @@ from torch import nn
 from core.compute.training.losses.combined import Combined, UncertaintyWeighted
 from core.compute.training.losses.dice import DiceCrossEntropy
 from core.compute.training.losses.entropy import BinaryCrossEntropy, CrossEntropy, Focal, WeightedCrossEntropy
-from core.domain.errors import InputError
+from core.compute.training.plugins import load_plugin, plugin_names
+from core.domain.errors import EnvironmentFault, InputError
 
+ENTRY_POINTS = "overread.losses"
 Builder = Callable[..., nn.Module]
 
 _PLAIN: dict[str, Builder] = {
@@ -29,9 +37,25 @@ _BORDER = ("boundary", "hausdorff_dt")
 _COMPOSED = ("combined", "uncertainty")
 
 
+_OURS = frozenset((*_PLAIN, *_OVERLAP, *_BORDER, *_COMPOSED))
+
+
 def names() -> tuple[str, ...]:
-    """Return the names that ``build_loss`` knows."""
-    return tuple(sorted((*_PLAIN, *_OVERLAP, *_BORDER, *_COMPOSED)))
+    """Return the names that ``build_loss`` knows, those of installed packages among them."""
+    return tuple(sorted({*_OURS, *plugin_names(ENTRY_POINTS)}))
+
+
+def plugin_takes(name: str, parameter: str) -> bool:
+    """Return whether an installed package's loss has a parameter; False for losses of ours and unknown names.
+
+    Raises
+    ------
+    EnvironmentFault
+        ``training.plugin`` when it can't be loaded.
+    """
+    if name in _OURS or name not in plugin_names(ENTRY_POINTS):
+        return False
+    return parameter in inspect.signature(load_plugin(ENTRY_POINTS, name)).parameters
 
 
 def build_loss(name: str, **params: Any) -> nn.Module:
@@ -56,6 +80,8 @@ def build_loss(name: str, **params: Any) -> nn.Module:
     ------
     InputError
         ``training.loss`` for an unknown name, an argument the loss doesn't take, or a value it refuses.
+    EnvironmentFault
+        ``training.plugin`` when an installed package's loss can't be loaded or is no ``torch.nn.Module``.
     """
     if name == "combined":
         return _combined(**_checked(name, _combined, params))
@@ -63,11 +89,16 @@ def build_loss(name: str, **params: Any) -> nn.Module:
         return _uncertainty(**_checked(name, _uncertainty, params))
     builder = _builder(name)
     try:
-        return builder(**_checked(name, builder, params))
+        loss = builder(**_checked(name, builder, params))
     except (TypeError, ValueError) as error:
         raise InputError(
             "training.loss", f"The loss “{name}” can't be made: {error}.", "Correct its parameters."
         ) from error
+    if not isinstance(loss, nn.Module):
+        raise EnvironmentFault(
+            "training.plugin", f"“{name}” makes no torch.nn.Module.", "Reinstall its package."
+        )
+    return loss
 
 
 def _builder(name: str) -> Builder:
@@ -87,6 +118,8 @@ def _builder(name: str) -> Builder:
         from core.compute.training.losses import boundary
 
         return {"boundary": boundary.Boundary, "hausdorff_dt": boundary.HausdorffDistance}[name]
+    if name in plugin_names(ENTRY_POINTS):
+        return load_plugin(ENTRY_POINTS, name)
     raise _refused(f"There is no loss “{name}”", name, names())
 
 
@@ -121,8 +154,10 @@ def _part(item: Mapping[str, Any], owner: str, weighted: bool = False) -> nn.Mod
 
 def _checked(name: str, builder: Builder, params: dict[str, Any]) -> dict[str, Any]:
     known = {key: value for key, value in inspect.signature(builder).parameters.items() if key != "self"}
+    kinds = {parameter.kind for parameter in known.values()}
+    known = {key: value for key, value in known.items() if value.kind is not inspect.Parameter.VAR_KEYWORD}
     for key in params:
-        if key not in known:
+        if key not in known and inspect.Parameter.VAR_KEYWORD not in kinds:
             raise _refused(f"The loss “{name}” has no parameter “{key}”", key, tuple(known))
     for key, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and key not in params:
