@@ -2,7 +2,7 @@
 
 Everything before the layer is computed once without gradients. The layer's output becomes a leaf, only what
 follows it is recorded, and each class costs one backward pass through that head. The maps equal captum's
-``LayerGradCam``.
+``LayerGradCam``; of transformers, tokens are laid on their grid first.
 
 Source: Selvaraju et al., ICCV 2017 (Grad-CAM); Chattopadhyay et al., WACV 2018 (Grad-CAM++); Jiang et al.,
 IEEE TIP 2021 (LayerCAM).
@@ -10,6 +10,7 @@ IEEE TIP 2021 (LayerCAM).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,7 +39,8 @@ def layer_maps(
     network : torch.nn.Module
         In evaluation mode, without in-place activations (see ``frozen``).
     layer : str
-        Dotted name of a module that is called once and returns ``(1, C, …)``.
+        Dotted name of a module that is called once and returns ``(1, C, …)``, ``(1, …, C)`` (Swin) or tokens
+        ``(1, patches, C)`` with or without a class token in front (ViT); see ``on_grid``.
     image : torch.Tensor
         ``(1, C, …)`` float32.
     scores : sequence of callables
@@ -54,8 +56,57 @@ def layer_maps(
     for number, score in enumerate(scores):
         more = number + 1 < len(scores)
         (gradient,) = torch.autograd.grad(score(answer), activation, retain_graph=more)
-        maps.append(_combine(activation.detach(), gradient, method))
+        size = tuple(image.shape[2:])
+        maps.append(
+            _combine(on_grid(activation.detach(), size, layer), on_grid(gradient, size, layer), method)
+        )
     return maps
+
+
+def on_grid(output: torch.Tensor, size: Sequence[int], layer: str = "") -> torch.Tensor:
+    """Return a layer's output as ``(N, C, …)`` on the layer's grid.
+
+    Parameters
+    ----------
+    output : torch.Tensor
+        ``(N, C, …)``, ``(N, …, C)``, ``(N, P, C)`` or ``(N, 1 + P, C)``. Channels are last where the axes after the
+        first have the image's proportions and the last ones have not. Tokens are P patches in rows (the last axis of
+        the image runs fastest); a class token in front has no place and is left out.
+    size : sequence of int
+        The image's.
+
+    Raises
+    ------
+    InputError
+        ``explain.layer`` when the tokens are not those of equal patches of the image.
+    """
+    if output.dim() == len(size) + 2:
+        first, last = output.shape[1:-1], output.shape[2:]
+        return output.movedim(-1, 1) if _disproportion(first, size) < _disproportion(last, size) else output
+    if output.dim() != 3:
+        raise _unusable(layer)
+    for leading in (1, 0):
+        grid = _patches(output.shape[1] - leading, size)
+        if grid is not None:
+            return output[:, leading:].movedim(-1, 1).unflatten(2, grid)
+    raise _unusable(layer)
+
+
+def _disproportion(cells: Sequence[int], size: Sequence[int]) -> float:
+    """Return the largest ratio of a cell's sides less 1; infinite for more cells than pixels."""
+    if any(c > n for c, n in zip(cells, size, strict=True)):
+        return math.inf
+    sides = [n / c for c, n in zip(cells, size, strict=True)]
+    return max(sides) / min(sides) - 1
+
+
+def _patches(count: int, size: Sequence[int]) -> tuple[int, ...] | None:
+    """Return the grid of ``count`` equal patches (square or cubic) that tile the image, None when there is none."""
+    if count < 1:
+        return None
+    side = round((math.prod(size) / count) ** (1 / len(size)))
+    grid = tuple(n // side for n in size) if side else ()
+    return grid if grid and math.prod(grid) == count and all(n % side == 0 for n in size) else None
 
 
 def head_only_pass(network: nn.Module, layer: str, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,5 +184,5 @@ def _unusable(layer: str) -> InputError:
     return InputError(
         "explain.layer",
         f"The layer “{layer}” has no map: it is not reached once, or its output has no space.",
-        "Choose a convolution.",
+        "Choose a convolution, or a block of a transformer.",
     )

@@ -67,7 +67,18 @@ def randomised(network: nn.Module, seed: int) -> nn.Module:
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
                 reset()
+            else:
+                _draw(module)
     return other.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _draw(module: nn.Module) -> None:
+    """Draw a module's own parameters (class token, positions, joint projections) anew, spread as they are."""
+    for parameter in module.parameters(recurse=False):
+        if parameter.is_floating_point() and parameter.numel() > 1:
+            spread, middle = torch.std_mean(parameter)
+            parameter.copy_(torch.randn_like(parameter) * spread + middle)
 
 
 def _ranked(heat: torch.Tensor) -> NDArray[np.float64] | None:
