@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import psutil
 
-from core.jobs.messages import JobSubmitted, PauseJob, ResumeJob, YieldToReader
+from core.jobs.messages import JobPaused, JobSubmitted, PauseJob, ResumeJob, YieldToReader
 from core.services.training_threads import thread_cap
 from core.worker import lifeline
 from core.worker.channel import Channel
@@ -41,7 +41,11 @@ class TrainingService(Service):
     def _obey(self, message: object) -> None:
         pause = self._training.pause
         if isinstance(message, PauseJob):
+            resting = pause.held_by == "reading"
             pause.pause()
+            if resting:
+                # It rests for the reader already and would not say again that it does.
+                self._send(JobPaused(self._training.job_id, "reader"))
         elif isinstance(message, ResumeJob):
             pause.resume()
         elif isinstance(message, YieldToReader):

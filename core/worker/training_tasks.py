@@ -26,7 +26,8 @@ from core.worker.dispatch import as_json
 from core.worker.reading_pause import ReadingPause
 
 LOG = logging.getLogger(__name__)
-TRAINED_SHARE = 0.9
+_BEGIN, _END = 0.05, 0.85
+"""Where the bar stands when the optimisation begins and when it ends: the engine counts each of its phases anew."""
 _LOSS_EVERY_S = 0.2
 _MEMORY_EVERY_S = 1.0
 Listener = Callable[[dict[str, Any]], None]
@@ -115,7 +116,7 @@ class TrainingRunner:
 
         def told(phase: str, fraction: float) -> None:
             limit.look()
-            progress(phase, fraction)
+            progress(phase, overall(phase, fraction))
 
         outcome = self._trainer()(
             parse_recipe(json.loads(task.recipe)),
@@ -226,6 +227,15 @@ class _MemoryLimit:
                 f"The training took {used_mb} MB of memory; {self._limit_mb} MB were allowed.",
                 "Allow more memory in the settings and start again, or leave out the largest series.",
             )
+
+
+def overall(phase: str, fraction: float) -> float:
+    """Return how far the whole training is when a phase of the engine is at ``fraction``."""
+    if phase == "Training":
+        return _BEGIN + (_END - _BEGIN) * fraction
+    if phase.startswith(("Preparing", "Reading")):
+        return _BEGIN * fraction
+    return _END + (1 - _END) * fraction
 
 
 def limit_graphics_memory(device: str, limit_mb: int) -> None:

@@ -17,7 +17,7 @@ from core.jobs.messages import Event, JobMetric, JobNote, JobPaused, JobResumed,
 from core.services.training_threads import thread_cap
 from core.worker.paired import paired, sign_flip_p
 from core.worker.reading_pause import ReadingPause
-from core.worker.training_tasks import _Listener, _MemoryLimit
+from core.worker.training_tasks import _Listener, _MemoryLimit, overall
 
 
 class Clock:
@@ -168,3 +168,20 @@ def test_the_training_worker_lets_every_other_process_go_first() -> None:
 def test_a_training_leaves_one_core_to_the_reader() -> None:
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     assert 1 <= thread_cap() <= max(1, usable - 1)
+
+
+def test_the_bar_runs_forwards_over_the_phases_of_the_engine() -> None:
+    told = [
+        ("Preparing", 0.0),
+        ("Reading the data", 0.15),
+        ("Preparing cases", 1.0),
+        ("Training", 0.0),
+        ("Training", 0.5),
+        ("Training", 1.0),
+        ("Exporting", 0.0),
+        ("Evaluating the model", 0.5),
+        ("Done", 1.0),
+    ]
+    bar = [overall(phase, fraction) for phase, fraction in told]
+    assert bar == sorted(bar) and bar[0] == 0.0 and bar[-1] == 1.0
+    assert bar[4] == pytest.approx(0.45)
