@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from core.compute.training.layouts import keep_layout
+
 Precision = Literal["fp32", "bf16", "fp16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -37,8 +39,10 @@ class Arithmetic:
         return images.contiguous(memory_format=self.layout(images.ndim))
 
     def place_network(self, network: nn.Module, spatial_dims: int) -> None:
-        """Bring the weights into the memory format."""
+        """Bring the weights, and layers that would leave it, into the memory format."""
         network.to(memory_format=self.layout(spatial_dims + 2))  # type: ignore[call-overload]
+        if self.memory_format == "channels_last":
+            keep_layout(network)
 
     def __str__(self) -> str:
         """Return for example ``bf16, channels_last``."""

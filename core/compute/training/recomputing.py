@@ -30,7 +30,7 @@ def recompute_stages(network: nn.Module) -> int:
 
 
 def keep_stages(network: nn.Module) -> None:
-    """Undo ``recompute_stages``."""
+    """Undo ``recompute_stages`` (and ``layouts.keep_layout``)."""
     for module in network.modules():
         module.__dict__.pop("forward", None)
 

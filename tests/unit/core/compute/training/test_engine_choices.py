@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,30 @@ def test_recomputed_stages_give_the_same_gradients_and_statistics_with_less_memo
     assert thrifty_bytes < 0.6 * plain_bytes
     keep_stages(thrifty)
     assert all("forward" not in module.__dict__ for module in thrifty.modules())
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_layers_that_keep_the_layout_compute_the_same(dims: int) -> None:
+    torch.manual_seed(0)
+    norm = nn.InstanceNorm3d(6, affine=True) if dims == 3 else nn.InstanceNorm2d(6, affine=True)
+    conv = nn.Conv3d if dims == 3 else nn.Conv2d
+    plain = nn.Sequential(conv(2, 6, 3), norm, nn.PReLU(), conv(6, 3, 3))
+    kept = copy.deepcopy(plain)
+    Arithmetic("fp32", "channels_last").place_network(kept, dims)
+    assert "forward" in kept[1].__dict__
+    assert "forward" in kept[2].__dict__
+    images = torch.randn(2, 2, *(9,) * dims)
+    answers = []
+    for network, how in ((plain, Arithmetic()), (kept, Arithmetic("fp32", "channels_last"))):
+        given = images.clone().requires_grad_(True)
+        answer = network(how.place(given))
+        answer.square().mean().backward()
+        answers.append([answer, given.grad, *(p.grad for p in network.parameters())])
+    for one, two in zip(*answers, strict=True):
+        assert torch.allclose(one, two, atol=1e-6)
+    assert kept[1](how.place(torch.randn(2, 6, *(9,) * dims))).stride()[1] == 1
+    keep_stages(kept)
+    assert not any("forward" in module.__dict__ for module in kept.modules())
 
 
 def test_a_frozen_backbone_stays_and_joins_stage_by_stage(tmp_path: Path) -> None:
