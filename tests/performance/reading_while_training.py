@@ -29,13 +29,18 @@ from scroll import display, drive, ours_window, percentiles, send_wheel  # noqa:
 
 WANTED = 1.5
 WARM_S = 300.0
+UNYIELDING = [
+    sys.executable,
+    "-c",
+    "import sys; from core.worker.trainer import main; sys.exit(main(yields=False))",
+]
 PAUSED, TRAINING, YIELDING = "paused", "training", "yielding"
 
 
 class Trainer:
     """A fine-tuning on synthetic cases that goes on until it is stopped."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keeps_priority: bool) -> None:
         from core.recipes.finetune import FineTuneSettings
         from core.services.engine import open_engine
         from core.services.start_training import start_training
@@ -48,7 +53,7 @@ class Trainer:
         settings = {"model_id": SEGMENTATION, "epochs": 1000, "budget_minutes": 60, "learning_rate": 0.001}
         run = start_training(self.engine, FineTuneSettings.model_validate(settings))
         self.run_id = run.run_id
-        self.board = TrainingBoard(self.engine)
+        self.board = TrainingBoard(self.engine, worker_command=UNYIELDING if keeps_priority else None)
         self.board.wake()
         self._wait(lambda: self._steps() > 0 or self._ended(), "the first step")
 
@@ -95,11 +100,11 @@ class Trainer:
         self.engine.close()
 
 
-def measure(rounds: int, events: int) -> dict[str, Any]:
+def measure(rounds: int, events: int, keeps_priority: bool) -> dict[str, Any]:
     """Measure in turns and put the document together."""
     with display() as screen, tempfile.TemporaryDirectory(prefix="overread-perf-") as folder:
         os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
-        trainer = Trainer(Path(folder))
+        trainer = Trainer(Path(folder), keeps_priority)
         try:
             found = in_turns(trainer, rounds, events)
         finally:
@@ -114,6 +119,7 @@ def measure(rounds: int, events: int) -> dict[str, Any]:
         "passes": all(ratio <= WANTED for ratio in ratios.values()),
         "ours": {**ours, "worker_cpu_share": found["shares"], "display": screen},
         "rounds": rounds,
+        "worker_priority": "normal" if keeps_priority else "idle",
         "machine": {
             "cpu": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
@@ -162,8 +168,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--events", type=int, default=180)
+    parser.add_argument(
+        "--keep-priority",
+        action="store_true",
+        help="let the worker compute at the window's own priority: how much of the ease is due to yielding",
+    )
     asked = parser.parse_args()
-    document = measure(asked.rounds, asked.events)
+    document = measure(asked.rounds, asked.events, asked.keep_priority)
     print(json.dumps(document, indent=None if asked.json else 2))
 
 
