@@ -41,6 +41,10 @@ def train_command(
     sign_with: Annotated[
         Path | None, typer.Option("--sign-with", help="Private key (PEM) that signs the bundle.")
     ] = None,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Measure time and memory of the training, into profile/ of the run."),
+    ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -73,6 +77,7 @@ def train_command(
             on_event=_print_event if progress == "json" else None,
             private_key_file=sign_with,
             initial=None if initial is None else read_bundle(initial),
+            profile=profile,
         )
     if not _follower():
         answer(document, as_json, lambda: [f"{k}: {v}" for k, v in document.items()])

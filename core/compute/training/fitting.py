@@ -87,8 +87,11 @@ def run_fit(
     epochs: int,
     batch_size: int,
     out: Path,
+    more: Sequence[pl.Callback] = (),
 ) -> str:
-    """Train quietly; returns why training ended: ``epochs``, ``early_stopping`` or ``budget``.
+    """Train quietly, with ``more`` callbacks before the conductor.
+
+    Returns why training ended: ``epochs``, ``early_stopping`` or ``budget``.
 
     Raises
     ------
@@ -98,7 +101,7 @@ def run_fit(
         ``training.stopped`` when Lightning came back without having trained to an end.
     """
     with quiet_lightning():
-        trainer = build_trainer(device=device, epochs=epochs, out=out, callbacks=[conductor])
+        trainer = build_trainer(device=device, epochs=epochs, out=out, callbacks=[*more, conductor])
         fit(trainer, module, feed, batch_size)
     conductor.cancel.raise_if_cancelled()
     if not conductor.finished:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -32,6 +32,9 @@ from core.recipes.cases import Part
 from core.recipes.load import recipe_document
 from core.recipes.schema import Recipe
 
+if TYPE_CHECKING:
+    from core.compute.training.profiling import Profiler
+
 OnEvent = Callable[[dict[str, Any]], None]
 
 
@@ -48,6 +51,7 @@ def train_recipe(
     on_event: OnEvent | None = None,
     private_key_file: Path | None = None,
     initial: Bundle | None = None,
+    profile: bool = False,
 ) -> dict[str, Any]:
     """Train a model, evaluate it on what it has not seen, and write its bundle.
 
@@ -67,6 +71,8 @@ def train_recipe(
         Signs the bundle.
     initial : Bundle, optional
         Whose weights to begin with (fine-tuning).
+    profile : bool
+        Measure where time and memory go, see ``core.compute.training.profiling``.
 
     Returns
     -------
@@ -87,7 +93,9 @@ def train_recipe(
     if not resume and rank == 0:
         (out / EVENTS_FILE).unlink(missing_ok=True)
     events = EventLog(out / EVENTS_FILE if rank == 0 else None, on_event)
-    job = _Job(recipe, data, out, run, events, device, progress, cancel, pause, private_key_file, initial)
+    job = _Job(
+        recipe, data, out, run, events, device, progress, cancel, pause, private_key_file, initial, profile
+    )
     try:
         with _threads(recipe), _trackers(recipe, run, out, events):
             return job.train(continued)
@@ -122,6 +130,7 @@ class _Job:
     pause: PauseToken | None
     private_key_file: Path | None
     initial: Bundle | None
+    profile: bool = False
 
     def train(self, continued: bool) -> dict[str, Any]:
         """Open, fit, finish."""
@@ -176,15 +185,19 @@ class _Job:
         self.events.emit("chosen", **plan.as_dict())
         self.run.update(state="running", parameters=parameters, world=count, **plan.as_dict())
         if not finished:
+            profiler = self._profiler(module)
             run_fit(
                 module,
-                opened.feed,
+                opened.feed if profiler is None else profiler.watched(opened.feed),
                 conductor,
                 device=device,
                 epochs=self.recipe.training.epochs,
                 batch_size=plan.batch_size,
                 out=self.out,
+                more=() if profiler is None else (profiler,),
             )
+            if profiler is not None:
+                self.run.update(profile=profiler.summary)
         if rank != 0:
             return {"run_id": self.run.run_id}
         return self._finish(opened, module, conductor, started)
@@ -220,6 +233,14 @@ class _Job:
         if state is not None:
             module.restore(state)
         return module, plan
+
+    def _profiler(self, module: TrainingModule) -> Profiler | None:
+        if not self.profile or not self.run.leader:
+            return None
+        from core.compute.training.profiling import Profiler
+
+        total = self.recipe.training.epochs * module.batches_per_epoch
+        return Profiler(self.out, self.events, max(0, total - module.position.drawn))
 
     def _tell_pretrained(self, report: PretrainedReport) -> None:
         """Keep on record what a file of pretrained weights gave to the network."""
