@@ -87,8 +87,7 @@ class TrainingPreview:
     """What a training of a model would learn from.
 
     ``refusal`` and ``remedy`` say what keeps it from starting, empty when nothing does; ``refusal_code`` is the
-    error's code. ``near`` are pairs of cases whose images are almost the same although one is for training and one
-    for the test.
+    error's code.
     """
 
     model_id: str

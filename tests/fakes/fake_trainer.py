@@ -1,7 +1,7 @@
 """A training worker that speaks the real protocol and learns nothing: steps take milliseconds.
 
 The learning rate chooses what it does: 0.01 a better model, 0.02 a worse one, 0.03 it raises, 0.04 it dies in the
-middle (once: the second time it goes on), 0.05 it takes 40 ms a step.
+middle (once: the second time it goes on), 0.05 it takes 40 ms a step, 0.06 it dies once while it compares.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from core.worker.trainer import main
 from core.worker.training_tasks import TrainingRunner
 
 STEPS_PER_EPOCH = 5
-BETTER, WORSE, RAISES, DIES, SLOW = 0.01, 0.02, 0.03, 0.04, 0.05
+BETTER, WORSE, RAISES, DIES, SLOW, DIES_COMPARING = 0.01, 0.02, 0.03, 0.04, 0.05, 0.06
 
 
 def train(
@@ -90,8 +90,12 @@ def train(
 def compare(task: CompareTask, *, progress: Any, cancel: Any, pause: Any) -> dict[str, Any]:
     folder = Path(task.cases_folder)
     tested = [case for case in read_case_list(folder / "cases.json").cases if case.part is Part.TEST]
-    recipe = json.loads((folder.parent / "run" / "rate.json").read_text())
-    gain = -0.3 if recipe == WORSE else 0.05
+    rate = json.loads((folder.parent / "run" / "rate.json").read_text())
+    died = folder.parent / "run" / "died.txt"
+    if rate == DIES_COMPARING and not died.exists():
+        died.write_text("once")
+        os.kill(os.getpid(), signal.SIGKILL)
+    gain = -0.3 if rate == WORSE else 0.05
     rows = [
         {
             "case_id": case.id,

@@ -33,7 +33,7 @@ from core.services.promote_model import model_versions, promote, roll_back
 from core.services.start_training import start_training
 from core.services.training_board import TrainingBoard
 from tests.fakes.engines import make_engine
-from tests.fakes.fake_trainer import BETTER, DIES, RAISES, SLOW, WORSE
+from tests.fakes.fake_trainer import BETTER, DIES, DIES_COMPARING, RAISES, SLOW, WORSE
 from tests.fakes.verdicts import SEGMENTATION, add_segmentation_model, read_segmentations
 
 COMMAND = [sys.executable, "-m", "tests.fakes.fake_trainer"]
@@ -322,6 +322,33 @@ def test_a_training_whose_worker_died_is_resumed_from_where_it_was(
     assert until(board, run.run_id, lambda r: r.is_final).state is S.SUCCEEDED
     steps = [point.step for point in board.curves(run.run_id) if point.name == "loss"]
     assert steps == list(range(1, 11))
+
+
+def test_a_comparison_that_was_cut_short_is_done_again_without_training_again(
+    engine: Engine, make_board: Callable[..., TrainingBoard]
+) -> None:
+    board = make_board()
+    run = begin(engine, board, DIES_COMPARING)
+    assert board.wait(run.run_id, 60).state is S.INTERRUPTED
+    events = engine.paths.training / run.run_id / "run" / "events.jsonl"
+    trained = events.read_bytes()
+    board.resume(run.run_id)
+    assert until(board, run.run_id, lambda r: r.is_final).state is S.SUCCEEDED
+    assert events.read_bytes() == trained
+    assert len(list_candidates(engine)) == 1
+
+
+def test_a_training_that_began_with_a_former_version_does_not_start(
+    engine: Engine, make_board: Callable[..., TrainingBoard]
+) -> None:
+    now = [datetime(2026, 1, 1, 15, 0)]
+    board = make_board(clock=lambda: now[0])
+    waiting = begin(engine, board, start="night")
+    first = board.wait(begin(engine, board).run_id, 60)
+    promote(engine, first.candidate_id, "Dr. Weiß", "Better.")
+    now[0] = datetime(2026, 1, 1, 23, 0)
+    failed = until(board, waiting.run_id, lambda r: r.is_final)
+    assert (failed.state, failed.error_code) == (S.FAILED, "training.other_base")
 
 
 def test_a_training_survives_the_end_of_the_program_with_complete_curves(
