@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from PySide6.QtCore import QObject, QTimer
 from PySide6.QtWidgets import QApplication
@@ -77,7 +77,6 @@ from app.views.settings.settings_panel import SettingsPanel
 from app.views.settings.watch_section import WatchSection
 from app.views.tags.tags_panel import TagsPanel
 from app.views.theme import Theme
-from app.views.training.training_panel import TrainingPanel
 from app.views.training_commands import TrainingCommands
 from app.views.viewport.playback_bar import PlaybackBar
 from app.views.widgets.controls import action_button
@@ -92,6 +91,9 @@ from core.config.paths import Paths
 from core.domain.errors import AppError
 from core.domain.study import ImportReport, SeriesSummary
 from core.jobs.messages import Event
+
+if TYPE_CHECKING:
+    from app.views.training.training_panel import TrainingPanel
 
 
 class LivingEngine(ReviewEngine, Protocol):
@@ -359,6 +361,9 @@ class Application(QObject):
         self.housekeeping.quit = self.window.quit
 
     def _make_training_panel(self) -> TrainingPanel:
+        # Loaded when somebody looks at it: a start doesn't wait for it.
+        from app.views.training.training_panel import TrainingPanel
+
         return TrainingPanel(
             self.training,
             self.tasks,

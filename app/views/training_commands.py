@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 from app.presenters.training_desk import CANDIDATE, MONITOR, PROGRESS, SETUP, TrainingDesk
 from app.views.main_window import TRAINING_TAB, MainWindow
-from app.views.training.training_panel import TrainingPanel
 from app.views.widgets.lazy_page import LazyPage
+
+if TYPE_CHECKING:
+    from app.views.training.training_panel import TrainingPanel
 
 _SHARE, _COMPARE_SHARE = 0.46, 0.6
 
@@ -52,10 +55,9 @@ class TrainingCommands:
     @property
     def panel(self) -> TrainingPanel:
         """The panel; it is built if need be."""
-        content = self._page.content if self._page is not None else None
-        if not isinstance(content, TrainingPanel):
+        if self._page is None:
             raise RuntimeError("the window isn't built")
-        return content
+        return cast("TrainingPanel", self._page.content)
 
     def toggle(self) -> None:
         """Open the panel, or close it when it is open."""
