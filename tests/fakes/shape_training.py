@@ -100,3 +100,51 @@ def chest_recipe(**changes: Any) -> Recipe:
         },
     }
     return parse_recipe(document, {key.replace("__", "."): value for key, value in changes.items()})
+
+
+def write_lesions(folder: Path, count: int = 20, seed: int = 0) -> Path:
+    """Write pictures of 50 × 70 with one bright disc each, and their masks (255)."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:50, :70]
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        center = rng.uniform(15, 35), rng.uniform(20, 50)
+        inside = np.hypot(y - center[0], x - center[1]) < rng.uniform(7, 12)
+        pixels = (rng.normal(60, 10, inside.shape) + 110 * inside).clip(0, 255)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / f"{number:03d}.png")
+        Image.fromarray((255 * inside).astype(np.uint8)).save(folder / "masks" / f"{number:03d}.png")
+    return folder
+
+
+def lesion_recipe(**changes: Any) -> Recipe:
+    """A segmentation of pictures, resized for the network."""
+    document: dict[str, Any] = {
+        "name": "tiny-lesion",
+        "seed": 5,
+        "task": "segmentation",
+        "spatial_dims": 2,
+        "data": {"source": {"name": "image_mask_files", "values": {255: 1}}},
+        "preprocessing": {
+            "resize_hw": [48, 64],
+            "intensity": [{"op": "percentile", "low": 0.0, "high": 100.0}],
+        },
+        "network": {"name": "unet", "params": {"depth": 2, "features": 4}},
+        "loss": {"name": "dice_ce"},
+        "training": {
+            "epochs": 5,
+            "batch_size": 4,
+            "precision": "fp32",
+            "memory_format": "contiguous",
+            "monitor": {"value": "dice"},
+            "threads": 1,
+        },
+        "optimizer": {"name": "adamw", "learning_rate": 0.01},
+        "evaluation": {"bootstrap": 100},
+        "bundle": {
+            "id": "tiny-lesion",
+            "title": "Lesion",
+            "labels": [{"value": 1, "name": "Lesion"}],
+        },
+    }
+    return parse_recipe(document, {key.replace("__", "."): value for key, value in changes.items()})

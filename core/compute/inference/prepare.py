@@ -12,6 +12,7 @@ from core.bundles.manifest import Manifest
 from core.compute.inference.grids import ModelGrid, model_grid
 from core.compute.inference.intensity import apply_intensity
 from core.compute.inference.resample import resize_image, to_model_grid
+from core.compute.inference.slices import picture_grid
 from core.domain.errors import InputError, SafetyError
 from core.domain.geometry import apply_reorientation
 from core.domain.progress import CancelToken
@@ -70,7 +71,14 @@ def check_geometry(manifest: Manifest, volume: Volume) -> None:
 
 
 def prepare_volume(volume: Volume, manifest: Manifest, cancel: CancelToken | None = None) -> PreparedVolume:
-    """Reorient, resample and normalise a volume; raises SafetyError ``run.sheared``."""
+    """Reorient, resample and normalise a volume; raises SafetyError ``run.sheared``.
+
+    A single picture (for a two-dimensional network) becomes a volume of one slice.
+    """
+    if not manifest.is_3d:
+        picture = prepare_image(volume, manifest)[0][:, None]
+        rows, columns = picture.shape[-2:]
+        return PreparedVolume(picture, picture_grid(volume.geometry, rows, columns))
     steps = manifest.preprocessing
     grid = model_grid(volume.geometry, steps)
     array: NDArray = apply_reorientation(volume.voxels, grid.permutation, grid.flips)

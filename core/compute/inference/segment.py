@@ -15,6 +15,7 @@ from core.bundles.manifest import Inference, Manifest
 from core.compute.inference.backends import Backend
 from core.compute.inference.postprocess import clean_labels
 from core.compute.inference.prepare import PreparedVolume
+from core.compute.inference.slices import SliceBackend, flat_settings
 from core.compute.inference.sliding import sliding_slabs
 from core.compute.inference.stream import LabelStream
 from core.domain.errors import InputError
@@ -52,6 +53,8 @@ def segment(
     InputError
         ``model.output`` when the network has another number of classes than the manifest.
     """
+    if not manifest.is_3d:
+        backend, settings = SliceBackend(backend), flat_settings(settings, prepared.tensor.shape[1:])
     stream = LabelStream(prepared.grid)
     confidence = _Confidence(manifest.calibration.temperature)
     started = time.perf_counter()

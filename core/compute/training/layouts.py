@@ -8,6 +8,7 @@ gradient in float32).
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,13 +22,13 @@ def keep_layout(network: nn.Module) -> int:
     """Let a network's layers keep channels last in training; returns how many were changed."""
     count = 0
     for module in network.modules():
-        forward = None
+        forward: Callable[..., Tensor] | None = None
         if isinstance(module, _INSTANCE):
             forward = _normalised
         elif isinstance(module, nn.PReLU) and module.num_parameters == 1:
             forward = _activated
         if forward is not None and "forward" not in module.__dict__:
-            module.forward = types.MethodType(forward, module)  # type: ignore[method-assign]
+            module.forward = types.MethodType(forward, module)
             count += 1
     return count
 

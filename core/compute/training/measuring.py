@@ -17,7 +17,7 @@ from core.compute.evaluation.run import OpenedModel, evaluate_models, open_gates
 from core.compute.evaluation.structures import aggregate, score_case
 from core.compute.inference.sliding import full_logits, sliding_slabs
 from core.compute.training.cards import Metric
-from core.compute.training.validating import NetworkBackend
+from core.compute.training.validating import NetworkBackend, engine_for
 from core.config.atomic import atomic_write_text
 from core.domain.progress import CancelToken, Progress
 from core.recipes.cases import Case
@@ -68,11 +68,13 @@ def measure_contrasts(
     for batch in batches:
         for number, case in enumerate(batch["case"]):
             image, truth = batch["image"][number], batch["target"][number]
-            slabs = sliding_slabs(image, backend, recipe.bundle.inference)
+            volume = image[:, None] if image.ndim == 3 else image
+            engine, settings = engine_for(backend, recipe, volume, backend.divisor)
+            slabs = sliding_slabs(volume, engine, settings)
             answer = full_logits(slabs).argmax(dim=0).numpy().astype(np.uint8)
             rows += score_case(
                 answer,
-                truth.numpy().astype(np.uint8),
+                truth.numpy().astype(np.uint8).reshape(answer.shape),
                 structures,
                 batch["spacing_mm"][number],
                 case=case,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.compute.inference.sliding import full_logits, sliding_slabs
-from core.compute.training.validating import NetworkBackend, SliceBackend
+from core.compute.training.validating import NetworkBackend, engine_for
 from core.config.atomic import atomic_path
 from core.recipes.schema import Recipe
 
@@ -68,8 +68,8 @@ def _rows(
 def _compared(image: Tensor, truth: Tensor, backend: NetworkBackend, recipe: Recipe) -> list[Panel]:
     flat = image.ndim == 3
     volume, labels = (image[:, None], truth[None]) if flat else (image, truth)
-    engine = SliceBackend(backend) if flat else backend
-    answer = full_logits(sliding_slabs(volume, engine, recipe.bundle.inference)).argmax(dim=0)
+    engine, settings = engine_for(backend, recipe, volume, backend.divisor)
+    answer = full_logits(sliding_slabs(volume, engine, settings)).argmax(dim=0)
     k = int((labels > 0).flatten(1).sum(dim=1).argmax())
     plane = volume[0, k].numpy()
     maps: Sequence[tuple[str, Tensor]] = (("truth", labels[k]), ("answer", answer[k]))

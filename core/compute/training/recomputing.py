@@ -24,7 +24,7 @@ def recompute_stages(network: nn.Module) -> int:
     for stage in stages(network):
         for module in stage.modules:
             if type(module).forward is not nn.Module.forward and any(True for _ in module.children()):
-                module.forward = types.MethodType(_recomputed, module)  # type: ignore[method-assign]
+                module.forward = types.MethodType(_recomputed, module)
                 count += 1
     return count
 

@@ -7,17 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.bundles.manifest import Inference
+from core.compute.inference.backends import Backend
+from core.compute.inference.slices import SliceBackend, flat_settings
 from core.compute.inference.sliding import sliding_slabs
 from core.compute.training.arithmetic import Arithmetic, first_output
 from core.compute.training.meters import Meter
 from core.domain.progress import CancelToken
 from core.recipes.schema import Recipe
+from models.networks.parts import parts_of
 
 
 class NetworkBackend:
     """A network under training, as the engines of ``core.compute.inference`` look.
 
-    A two-dimensional network takes windows of one slice.
+    ``divisor`` is what sizes must be multiples of.
     """
 
     name = "training"
@@ -26,6 +30,7 @@ class NetworkBackend:
     def __init__(self, network: nn.Module, arithmetic: Arithmetic, device: torch.device | str) -> None:
         self.device = str(device)
         self._network, self._arithmetic = network, arithmetic
+        self.divisor = parts_of(network).divisor
 
     def __call__(self, batch: Tensor, cancel: CancelToken | None = None) -> Tensor:
         """Return float32 logits of ``(N, C, …)``."""
@@ -36,17 +41,15 @@ class NetworkBackend:
         return answer.float().contiguous()
 
 
-class SliceBackend:
-    """Runs a two-dimensional network on windows ``(N, C, 1, H, W)``."""
-
-    exact = False
-
-    def __init__(self, inner: NetworkBackend) -> None:
-        self.name, self.device, self._inner = inner.name, inner.device, inner
-
-    def __call__(self, batch: Tensor, cancel: CancelToken | None = None) -> Tensor:
-        """Return logits ``(N, C, 1, H, W)``."""
-        return self._inner(batch[:, :, 0], cancel).unsqueeze(2)
+def engine_for(
+    backend: NetworkBackend, recipe: Recipe, volume: Tensor, divisor: int
+) -> tuple[Backend, Inference]:
+    """Return the engine and the windows for ``volume`` ``(C, K, J, I)``: those that the bundle will have."""
+    wanted = recipe.bundle.inference
+    settings = wanted.model_copy(update={"divisor": max(wanted.divisor, divisor)})
+    if recipe.spatial_dims == 3:
+        return backend, settings
+    return SliceBackend(backend), flat_settings(settings, volume.shape[1:])
 
 
 def validate_case(
@@ -65,8 +68,8 @@ def validate_case(
     for image, truth in zip(batch["image"], batch["target"], strict=True):
         flat = image.ndim == 3
         volume, labels = (image[:, None], truth[None]) if flat else (image, truth)
-        engine = SliceBackend(backend) if flat else backend
-        for slab in sliding_slabs(volume, engine, recipe.bundle.inference):
+        engine, settings = engine_for(backend, recipe, volume, backend.divisor)
+        for slab in sliding_slabs(volume, engine, settings):
             logits = slab.logits[None].to(backend.device)
             part = labels[None, slab.start : slab.start + slab.logits.shape[1]].to(backend.device)
             if flat:

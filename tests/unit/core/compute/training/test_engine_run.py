@@ -25,7 +25,13 @@ from core.domain.progress import Cancelled, CancelToken
 from core.formats.images import read_image
 from core.recipes.load import load_recipe, shipped_recipes
 from core.recipes.schema import Recipe
-from tests.fakes.shape_training import chest_recipe, shape_recipe, write_shapes
+from tests.fakes.shape_training import (
+    chest_recipe,
+    lesion_recipe,
+    shape_recipe,
+    write_lesions,
+    write_shapes,
+)
 
 
 @dataclass(frozen=True)
@@ -157,6 +163,22 @@ def test_a_segmentation_is_scored_on_the_grid_of_the_series(chest: Run) -> None:
     assert chest.bundle.manifest.inference.divisor == 4
     assert chest.bundle.manifest.network is not None
     assert chest.bundle.manifest.network.params["out_channels"] == 8
+
+
+def test_pictures_are_segmented_by_a_two_dimensional_network(tmp_path: Path) -> None:
+    data = write_lesions(tmp_path / "data")
+    answer = train_recipe(lesion_recipe(), data=data, out=tmp_path / "run")
+    assert answer["metrics"]["mean_dice"] > 0.6
+    bundle = read_bundle(Path(answer["bundle"]))
+    fresh = write_lesions(tmp_path / "new", count=3, seed=9)
+    for number in range(3):
+        labels = run_bundle(
+            bundle, read_image(fresh / "images" / f"{number:03d}.png"), backend="exact"
+        ).labels
+        truth = np.asarray(read_image(fresh / "masks" / f"{number:03d}.png").voxels) > 0
+        assert labels is not None
+        assert labels.shape == truth.shape == (1, 50, 70)
+        assert 2 * (labels.astype(bool) & truth).sum() / (labels.sum() + truth.sum()) > 0.6
 
 
 def test_a_finished_run_is_only_finished_again(shapes: Run) -> None:
