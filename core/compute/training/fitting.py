@@ -24,11 +24,11 @@ def build_trainer(
     out: Path,
     callbacks: Sequence[pl.Callback],
     loggers: Sequence[Any] = (),
-    synchronise_statistics: bool = False,
 ) -> pl.Trainer:
     """Return a Trainer for this process.
 
-    Several processes (``torch.distributed.run``) average their gradients by DDP: gloo on processors, NCCL on GPUs.
+    Several processes (``torch.distributed.run``) average their gradients by DDP: gloo on processors, NCCL on GPUs. On
+    GPUs batch normalisation is synchronised; on processors torch has no such layer and each process uses its own half.
     """
     _, count = processes()
     strategy: Any = "auto"
@@ -53,7 +53,7 @@ def build_trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         inference_mode=False,
-        sync_batchnorm=synchronise_statistics and count > 1 and device != "cpu",
+        sync_batchnorm=count > 1 and device != "cpu",
         default_root_dir=out,
     )
     # Lightning would take SIGTERM for the end of a training (exit status 0). Who starts the training handles signals.

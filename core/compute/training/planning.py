@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from core.compute.training.arithmetic import Arithmetic
 from core.compute.training.batch_size import largest_batch
@@ -54,8 +55,11 @@ def make_plan(
     options = candidates(training, device)
     if count > 1:
         size = training.batch_size if isinstance(training.batch_size, int) else 8
-        return Plan(options[0], size, ("several processes: nothing is measured",))
-    reasons: list[str] = []
+        reasons = ["several processes: nothing is measured"]
+        if device == "cpu" and any(isinstance(m, _BatchNorm) for m in network.modules()):
+            reasons.append("batch normalisation uses the statistics of each process's own part of the batch")
+        return Plan(options[0], size, tuple(reasons))
+    reasons = []
     size = training.batch_size if isinstance(training.batch_size, int) else 0
     draw = _Draw(feed)
     how = options[0]
