@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from core.config.atomic import atomic_path, atomic_write_text, sweep_parts
-from core.domain.errors import InputError
+from core.domain.errors import EnvironmentFault, InputError
 
 LAST_FILES = ("last-0.ckpt", "last-1.ckpt")
 _BLOCK = 1 << 20
@@ -30,13 +30,25 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> str:
 
     A crash at any moment leaves the old or the new file, flushed to the disk, and a list of hashes that holds its own:
     the list names the new hash before the file takes its place and keeps the old one.
+
+    Raises
+    ------
+    EnvironmentFault
+        ``training.disk`` when it can't be written; the old file stays.
     """
     sidecar = path.with_name(path.name + ".sha256")
-    with atomic_path(path) as part:
-        torch.save(state, part)
-        digest = sha256_of(part)
-        known = [digest, *[h for h in _hashes(sidecar) if h != digest]][:2]
-        atomic_write_text(sidecar, "".join(f"{h}  {path.name}\n" for h in known))
+    try:
+        with atomic_path(path) as part:
+            torch.save(state, part)
+            digest = sha256_of(part)
+            known = [digest, *[h for h in _hashes(sidecar) if h != digest]][:2]
+            atomic_write_text(sidecar, "".join(f"{h}  {path.name}\n" for h in known))
+    except (OSError, RuntimeError) as error:
+        raise EnvironmentFault(
+            "training.disk",
+            f"The checkpoint {path.name} can't be written; the one before it stays.",
+            "Free space on the disk and resume the training.",
+        ) from error
     return digest
 
 

@@ -15,7 +15,7 @@ from core.compute.training.chance import seed_batch
 from core.compute.training.checkpoints import LAST_FILES, Checkpoints, load_checkpoint, save_checkpoint
 from core.compute.training.events import EventLog, read_events
 from core.compute.training.position import Schedule, Watch
-from core.domain.errors import InputError
+from core.domain.errors import EnvironmentFault, InputError
 from core.recipes.schema import Constant, Cosine, EarlyStopping, Plateau
 
 
@@ -169,8 +169,9 @@ def test_the_hash_beside_a_checkpoint_holds_at_every_moment_of_a_save(
         return original(self, target) if calls == 1 else crash(self, target)
 
     monkeypatch.setattr(Path, "replace", second_fails)
-    with pytest.raises(OSError, match="power"):
+    with pytest.raises(EnvironmentFault) as caught:
         save_checkpoint(path, state(2))
+    assert caught.value.code == "training.disk"
     monkeypatch.undo()
     assert load_checkpoint(path)["position"]["drawn"] == 1
     save_checkpoint(path, state(3))
