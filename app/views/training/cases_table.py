@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
-from PySide6.QtWidgets import QTableView
+from PySide6.QtWidgets import QHeaderView, QTableView
 
 from app.presenters.training_words import origin_in_words, part_in_words
 from app.views.theme import Theme
@@ -16,6 +16,7 @@ from core.domain.training import CasePart, TrainingCase
 
 Index = QModelIndex | QPersistentModelIndex
 HEADERS = ("Patient", "Series", "Labels", "Use")
+_PATIENT_WIDTH = 124
 _DISPLAY = int(Qt.ItemDataRole.DisplayRole)
 
 
@@ -84,6 +85,9 @@ class CasesModel(QAbstractTableModel):
 def cases_table(theme: Theme, model: CasesModel, opened: Callable[[TrainingCase], None]) -> QTableView:
     """Return the table; a double click or Enter hands a case to ``opened``."""
     table = fit_columns(rows_table(theme, model, "Cases to learn from", ()))
+    # A style sheet's indicator isn't counted when a column takes the width of its texts.
+    table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
+    table.setColumnWidth(0, _PATIENT_WIDTH)
     table.setSelectionMode(QTableView.SelectionMode.SingleSelection)
     table.activated.connect(lambda index: opened(model.cases[index.row()]))
     return table
