@@ -23,7 +23,13 @@ from core.domain.volume import Volume
 from core.formats.nifti import write_nifti
 from core.library import documents
 from core.recipes.cases import Part
-from core.recipes.sources.library_cases import CASES_FILE, CaseEntry, CaseList, case_list_text
+from core.recipes.sources.library_cases import (
+    CASES_FILE,
+    VOLUME_FACTS,
+    CaseEntry,
+    CaseList,
+    case_list_text,
+)
 from core.services.edited_segmentation import edited_labels
 from core.services.engine import Engine
 from core.services.image_likeness import fingerprint_of, thumbnail_of
@@ -112,7 +118,7 @@ def _write(engine: Engine, manifest: Manifest, case: TrainingCase, volume: Volum
         images={CHANNEL: (f"{case.case_id}/{IMAGE_FILE}",)},
         mask=mask,
         label=label,
-        attributes={"volume": json.dumps(volume_facts(volume))},
+        attributes={VOLUME_FACTS: json.dumps(volume_facts(volume))},
         part=Part(str(case.part)),
     )
 

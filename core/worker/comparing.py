@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,10 @@ from core.compute.inference.run import run_bundle
 from core.domain.errors import BugError, InputError, SafetyError
 from core.domain.progress import CancelToken, PauseToken, Progress
 from core.domain.volume import Volume
-from core.domain.window import Window
 from core.formats.nifti import read_nifti
 from core.jobs.messages import CompareTask
 from core.recipes.cases import Part
-from core.recipes.sources.library_cases import CASES_FILE, CaseEntry, read_case_list
+from core.recipes.sources.library_cases import CASES_FILE, CaseEntry, read_case_list, restored
 from core.worker.paired import paired
 
 
@@ -75,17 +72,7 @@ def compare_bundles(
 def volume_of_case(folder: Path, case: CaseEntry) -> Volume:
     """Return a case's image with what a NIfTI doesn't hold, so that a model sees it as in the reading application."""
     (image,) = next(iter(case.images.values()))
-    volume = read_nifti(folder / image)
-    facts = json.loads(case.attributes.get("volume", "{}"))
-    return replace(
-        volume,
-        modality=facts.get("modality", volume.modality),
-        units=facts.get("units", volume.units),
-        body_part=facts.get("body_part", volume.body_part),
-        padding_value=facts.get("padding_value"),
-        inverted=bool(facts.get("inverted", False)),
-        windows=tuple(Window(center, width) for center, width in facts.get("windows", ())),
-    )
+    return restored(read_nifti(folder / image), case.attributes)
 
 
 def _both(before: float | dict[str, float], after: float | dict[str, float]) -> dict[str, Any]:

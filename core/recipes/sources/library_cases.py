@@ -6,25 +6,34 @@
         {"id": "c-1", "patient": "p1f…", "study": "s1…", "images": {"image": ["c-1/image.nii.gz"]},
          "mask": "c-1/mask.nii.gz", "label": null, "attributes": {"sex": "F"}, "part": null}]}
 
-Paths are relative to the folder and stay inside it; the list and the files may be sealed.
+Paths are relative to the folder and stay inside it; the list and the files may be sealed. The attribute ``volume`` is
+JSON with what a NIfTI doesn't hold of a series (units, windows, whether low is white), so that a model is taught what
+it will see in the reading application.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import Field, ValidationError
 
 from core.config.sealed_file import open_plain
 from core.domain.errors import EnvironmentFault
+from core.domain.volume import Volume
+from core.domain.window import Window
+from core.formats.nifti import read_nifti
 from core.recipes.base import Strict
-from core.recipes.cases import Case, Part
+from core.recipes.cases import Case, CaseData, Part
 from core.recipes.sources.base import CaseSource, natural_key, refusal, require_folder
 from core.recipes.sources_schema import LibraryCases
 
 CASES_FILE = "cases.json"
+VOLUME_FACTS = "volume"
 _MAX_BYTES = 64 << 20
 
 
@@ -78,6 +87,35 @@ class LibraryCasesSource(CaseSource):
                 )
             )
         return found
+
+    def read(self, case: Case, settings: LibraryCases, channels: tuple[str, ...]) -> CaseData | None:  # noqa: ARG002
+        """Read image and labels and put back what the image's file doesn't hold."""
+        if VOLUME_FACTS not in case.attributes or any(len(case.images.get(c, ())) != 1 for c in channels):
+            return None
+        volumes = {c: restored(read_nifti(case.images[c][0]), case.attributes) for c in channels}
+        labels = None
+        if case.mask is not None:
+            mask = read_nifti(case.mask)
+            if any(not mask.geometry.same_grid_as(volume.geometry) for volume in volumes.values()):
+                return None
+            labels = np.asarray(mask.voxels, dtype=np.uint8)
+        return CaseData(volumes, labels, case.label)
+
+
+def restored(volume: Volume, attributes: Mapping[str, str]) -> Volume:
+    """Return a volume with the facts of a case's attribute ``volume``; the same volume without one."""
+    if VOLUME_FACTS not in attributes:
+        return volume
+    facts = json.loads(attributes[VOLUME_FACTS])
+    return replace(
+        volume,
+        modality=facts["modality"],
+        units=facts["units"],
+        body_part=facts["body_part"],
+        padding_value=facts["padding_value"],
+        inverted=facts["inverted"],
+        windows=tuple(Window(center, width) for center, width in facts["windows"]),
+    )
 
 
 def read_case_list(file: Path) -> CaseList:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +13,17 @@ import pytest
 from core.config.sealed_file import is_sealed
 from core.domain.errors import InputError, SafetyError
 from core.domain.training import CasePart, LabelOrigin
+from core.domain.window import Window
 from core.formats.nifti import read_nifti
 from core.recipes.finetune import FineTuneSettings
-from core.recipes.sources.library_cases import read_case_list
+from core.recipes.sources.library_cases import LibraryCasesSource, read_case_list, restored
+from core.recipes.sources_schema import LibraryCases
 from core.services import verify_audit
 from core.services.engine import Engine
 from core.services.frozen_split import assign_sides, size_of_test_set, validation_patients
 from core.services.image_likeness import are_alike, thumbnail_of
+from core.services.lay_cases import volume_facts
+from core.services.load_volume import load_volume
 from core.services.record_decision import record_decision
 from core.services.start_training import start_training
 from core.services.training_cases import preview_cases, trainable_models
@@ -222,3 +228,38 @@ def test_a_case_left_out_is_neither_laid_nor_assigned(engine: Engine, tmp_path: 
         assert left_out.patient not in uow.frozen.of_model(SEGMENTATION)
     again = preview_cases(engine, SEGMENTATION, [left_out.case_id])
     assert next(case for case in again.cases if case.case_id == left_out.case_id).code == "left_out"
+
+
+def test_a_training_sees_a_laid_case_as_the_application_sees_its_series(
+    engine: Engine, tmp_path: Path
+) -> None:
+    bundle = add_classification_model(engine)
+    for number, result in enumerate(read_pictures(engine, bundle, tmp_path / "in", 3)):
+        assert number < 3 and result.findings
+    run = start_training(engine, settings(model_id=CLASSIFICATION))
+    folder = engine.paths.training / run.run_id / "cases"
+    for case in LibraryCasesSource().cases(LibraryCases(name="library_cases"), folder, ("image",)):
+        content = LibraryCasesSource().read(case, LibraryCases(name="library_cases"), ("image",))
+        assert content is not None and content.label == case.label
+        seen = content.volumes["image"]
+        preview = {c.case_id: c for c in preview_cases(engine, CLASSIFICATION).cases}[case.id]
+        own = load_volume(engine, preview.series_key)
+        assert np.array_equal(seen.voxels, own.voxels) and seen.voxels.dtype == own.voxels.dtype
+        assert (seen.modality, seen.units, seen.inverted, seen.windows) == (
+            own.modality,
+            own.units,
+            own.inverted,
+            own.windows,
+        )
+
+
+def test_what_a_nifti_does_not_hold_comes_back() -> None:
+    volume = make_volume(SHAPE)
+    strange = dataclasses.replace(
+        volume, inverted=True, windows=(Window(40.0, 400.0),), padding_value=-2000.0, body_part="CHEST"
+    )
+    bare = dataclasses.replace(volume, modality="", units="stored", body_part="")
+    back = restored(bare, {"volume": json.dumps(volume_facts(strange))})
+    assert (back.inverted, back.windows, back.padding_value) == (True, strange.windows, -2000.0)
+    assert (back.modality, back.units, back.body_part) == ("CT", "HU", "CHEST")
+    assert restored(bare, {}) is bare
