@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +19,9 @@ from core.cli.output import TerminalProgress, answer, tell
 from core.config.paths import Paths
 from core.domain.errors import InputError
 from core.domain.progress import CancelToken, Progress, no_progress
+
+if TYPE_CHECKING:
+    from core.recipes.schema import Recipe
 
 
 def train_command(
@@ -45,6 +48,15 @@ def train_command(
         bool,
         typer.Option("--profile", help="Measure time and memory of the training, into profile/ of the run."),
     ] = False,
+    backend: Annotated[
+        str, typer.Option("--backend", help="process (this one), or ray: as a job on a Ray cluster.")
+    ] = "process",
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes on the Ray cluster, each with its batch.")
+    ] = 1,
+    address: Annotated[
+        str, typer.Option("--address", help="Ray cluster: auto, local (this machine only) or host:port.")
+    ] = "auto",
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,6 +65,8 @@ def train_command(
 
     if progress not in ("text", "json", "none"):
         raise InputError("train.progress", f"There is no progress “{progress}”.", "Use text, json or none.")
+    if backend not in ("process", "ray"):
+        raise InputError("train.backend", f"There is no backend “{backend}”.", "Use process or ray.")
     chosen = load_recipe(recipe, settings or [])
     folder = out or Paths.resolve(home).training / f"{chosen.name}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
     if not resume and folder.exists() and any(folder.iterdir()) and not _follower():
@@ -61,26 +75,38 @@ def train_command(
             "The output folder is not empty.",
             "Give --resume to go on with the training in it, or another folder.",
         )
+    shared: dict[str, Any] = {
+        "data": data,
+        "out": folder,
+        "resume": resume or _follower(),
+        "device": device,
+        "progress": _bar(progress),
+        "on_event": _print_event if progress == "json" else None,
+        "private_key_file": sign_with,
+        "profile": profile,
+    }
+    with cancelled_by_signals() as cancel:
+        if backend == "ray":
+            from core.compute.training.cluster import train_on_cluster
+
+            document = train_on_cluster(
+                chosen, workers=workers, address=address, initial=initial, cancel=cancel, **shared
+            )
+        else:
+            document = _train_here(chosen, initial, cancel, shared)
+    if not _follower():
+        answer(document, as_json, lambda: [f"{k}: {v}" for k, v in document.items()])
+
+
+def _train_here(
+    recipe: Recipe, initial: Path | None, cancel: CancelToken, shared: dict[str, Any]
+) -> dict[str, Any]:
     # torch is loaded by this command only.
     from core.bundles.bundle import read_bundle
     from core.compute.training.run import train_recipe
 
-    with cancelled_by_signals() as cancel:
-        document = train_recipe(
-            chosen,
-            data=data,
-            out=folder,
-            resume=resume or _follower(),
-            device=device,
-            progress=_bar(progress),
-            cancel=cancel,
-            on_event=_print_event if progress == "json" else None,
-            private_key_file=sign_with,
-            initial=None if initial is None else read_bundle(initial),
-            profile=profile,
-        )
-    if not _follower():
-        answer(document, as_json, lambda: [f"{k}: {v}" for k, v in document.items()])
+    start = None if initial is None else read_bundle(initial)
+    return train_recipe(recipe, initial=start, cancel=cancel, **shared)
 
 
 def _follower() -> bool:
