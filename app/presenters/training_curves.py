@@ -100,11 +100,17 @@ class CurveStore:
             self._lines.setdefault(point.name, _Line(self._most)).add(point.step, point.value)
 
     def curves(self) -> tuple[Curve, ...]:
-        """Return what is drawn; where each step's loss is known, the mean of each epoch adds nothing."""
+        """Return what is drawn.
+
+        Where each step's loss is known, the mean of each epoch adds nothing; the values of single labels
+        (``validation_dice_2`` beside ``validation_dice``) stay in the record.
+        """
         found = []
         for name, line in sorted(self._lines.items()):
             titled = curve_title(name)
             if titled is None or (name == "train_loss" and "loss" in self._lines):
+                continue
+            if any(name.startswith(f"{other}_") for other in self._lines):
                 continue
             steps, values = line.points()
             found.append(Curve(name, *titled, steps, values))

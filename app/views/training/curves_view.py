@@ -19,7 +19,12 @@ STYLES = {
     "train_loss": ("curve_1", Qt.PenStyle.SolidLine, ""),
     "validation_loss": ("curve_2", Qt.PenStyle.DashLine, "s"),
 }
-_OTHER = ("curve_3", Qt.PenStyle.SolidLine, "o")
+OTHERS = (
+    ("curve_3", Qt.PenStyle.SolidLine, "o"),
+    ("curve_2", Qt.PenStyle.DashLine, "s"),
+    ("curve_1", Qt.PenStyle.DotLine, "o"),
+)
+Style = tuple[str, Qt.PenStyle, str]
 _KEY_WIDTH, _SYMBOL_PX, _FEW_POINTS = 24, 6, 120
 
 
@@ -33,9 +38,9 @@ def load_drawing() -> Any:
 class CurveKey(QWidget):
     """The line of a curve as the plot draws it, with its name and newest value."""
 
-    def __init__(self, theme: Theme, curve: Curve) -> None:
+    def __init__(self, theme: Theme, curve: Curve, style: Style) -> None:
         super().__init__()
-        token, self._pen_style, self._symbol = STYLES.get(curve.name, _OTHER)
+        token, self._pen_style, self._symbol = style
         self._color = theme.qcolor(token)
         self._ink = theme.qcolor("text_dim")
         self._text = f"{curve.title} {curve.values[-1]:.3g}" if curve.values else curve.title
@@ -186,7 +191,7 @@ class CurvesView(QWidget):
             clear_layout(keys)
             for curve in self._shown:
                 if curve.plot == name:
-                    keys.addWidget(CurveKey(self._theme, curve))
+                    keys.addWidget(CurveKey(self._theme, curve, self._style_of(curve)))
         present = {curve.name for curve in self._shown}
         for name in [name for name in self._lines if name not in present]:
             line = self._lines.pop(name)
@@ -200,11 +205,18 @@ class CurvesView(QWidget):
         for name, plot in self.plots.items():
             plot.setVisible(any(curve.plot == name for curve in self._shown))
 
+    def _style_of(self, curve: Curve) -> Style:
+        """Return colour, line and mark of a curve; those without a style of their own differ within a plot."""
+        if curve.name in STYLES:
+            return STYLES[curve.name]
+        others = [c.name for c in self._shown if c.plot == curve.plot and c.name not in STYLES]
+        return OTHERS[others.index(curve.name) % len(OTHERS)]
+
     def _draw_curve(self, curve: Curve) -> None:
         plot = self.plots.get(curve.plot)
         if plot is None:
             return
-        token, pen_style, symbol = STYLES.get(curve.name, _OTHER)
+        token, pen_style, symbol = self._style_of(curve)
         color: QColor = self._theme.qcolor(token)
         line = self._lines.get(curve.name)
         if line is None:

@@ -92,6 +92,16 @@ def test_what_is_no_number_is_counted_not_drawn() -> None:
     assert store.broken == 1 and store.curves()[0].values == (0.5,)
 
 
+def test_values_of_single_labels_stay_in_the_record() -> None:
+    store = CurveStore()
+    names = ("validation_dice", "validation_dice_1", "validation_dice_2", "validation_auc", "learning_rate")
+    store.add([CurvePoint(name, 1, 0.5) for name in names])
+    assert [(line.name, line.title) for line in store.curves()] == [
+        ("validation_auc", "Validation auc"),
+        ("validation_dice", "Validation Dice"),
+    ]
+
+
 def test_only_the_training_looked_at_is_drawn(engine: Engine) -> None:
     engine.training_runs = [training(), training(run_id="run0", state=TrainingState.SUCCEEDED)]
     runs = runs_of(engine)
