@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from core.domain.volume import SeriesIssue, Volume
 
+UNJUDGED = 255
+"""Value of a label map where nothing is known; only losses that say so take it."""
+
 
 class Part(StrEnum):
     """What a case is used for."""

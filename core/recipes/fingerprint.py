@@ -28,13 +28,14 @@ def fingerprint(
     """
     ordered = sorted(cases, key=lambda case: case.id)
     total = hashlib.sha256()
+    known: dict[Path, str] = {}
     for number, case in enumerate(ordered):
         if cancel is not None:
             cancel.raise_if_cancelled()
         total.update(f"{case.id}\0{case.label}\0{case.seed}\0".encode())
         for channel in sorted(case.images):
-            _add(total, channel, case.images[channel])
-        _add(total, "mask", () if case.mask is None else (case.mask, *case.more_masks))
+            _add(total, channel, case.images[channel], known)
+        _add(total, "mask", () if case.mask is None else (case.mask, *case.more_masks), known)
         progress("Reading the data", (number + 1) / len(ordered))
     return total.hexdigest()
 
@@ -61,6 +62,11 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _add(total: hashlib._Hash, name: str, files: Iterable[Path]) -> None:
-    digests = sorted(file_sha256(path) for path in files)
+def _add(total: hashlib._Hash, name: str, files: Iterable[Path], known: dict[Path, str]) -> None:
+    digests = []
+    for path in files:
+        if path not in known:
+            known[path] = file_sha256(path)
+        digests.append(known[path])
+    digests.sort()
     total.update(f"{name}\0{len(digests)}\0{' '.join(digests)}\0".encode())

@@ -13,34 +13,7 @@ from pydantic import Field, model_validator
 from core.bundles.manifest import Code, Inference, Postprocessing, Preprocessing, Requirements
 from core.recipes.base import Strict
 from core.recipes.sources_schema import Source
-
-Share = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Split(Strict):
-    """Who trains, who is watched, who is kept out. Groups of ``level`` are never divided.
-
-    ``random`` draws groups by the seed, stratified; ``ordered`` takes the first groups of each class in the order of
-    their names for training, the last for the test; ``given`` trusts the source's own parts. Pictures whose
-    correlation at 32 × 32 exceeds ``near_duplicates`` count as one group (None: not looked for).
-    """
-
-    method: Literal["random", "ordered", "given"] = "random"
-    level: Literal["patient", "study", "case"] = "patient"
-    train: float = Field(default=0.70, gt=0, le=1)
-    validation: Share = 0.15
-    test: Share = 0.15
-    stratify: bool = True
-    stratify_by: tuple[str, ...] = ()
-    seed: int | None = Field(default=None, description="The recipe's seed when empty.")
-    near_duplicates: float | None = Field(default=0.995, gt=0.5, le=1)
-
-    @model_validator(mode="after")
-    def _sums_to_one(self) -> Split:
-        total = self.train + self.validation + self.test
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"train, validation and test sum to 1, not {total:g}")
-        return self
+from core.recipes.split_schema import Share, Split
 
 
 class Cache(Strict):
@@ -108,6 +81,17 @@ class NetworkConfig(Strict):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     params: dict[str, Any] = Field(default_factory=dict)
     weights: str | None = None
+    pretraining: str | None = Field(
+        default=None,
+        description="Recipe that is trained first on the same data; its network is the beginning.",
+    )
+
+
+class Rehearsal(Strict):
+    """The task of ``network.pretraining`` stays as a second loss, on fresh batches, so that it isn't forgotten."""
+
+    weight: float = Field(default=1.0, gt=0)
+    batch_size: int = Field(default=12, ge=1, le=4096)
 
 
 class Freezing(Strict):
@@ -247,6 +231,7 @@ class Training(Strict):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     deterministic: bool = True
     freezing: Freezing = Freezing()
+    rehearsal: Rehearsal | None = None
     monitor: Monitor = Monitor()
     early_stopping: EarlyStopping | None = None
     checkpoints: Checkpoints = Checkpoints()
@@ -256,10 +241,7 @@ class Training(Strict):
 
 
 class Evaluation(Strict):
-    """What is computed on the test part. ``gates`` names a file of ``models/recipes/gates`` or a path.
-
-    ``flips`` averages the probabilities over mirrored inputs (test-time augmentation, evaluation only).
-    """
+    """What is computed on the test part. ``gates`` names a file of ``models/recipes/gates`` or a path."""
 
     gates: str | None = None
     bootstrap: int = Field(default=2000, ge=100, le=100_000)
@@ -333,6 +315,8 @@ class Recipe(Strict):
             raise ValueError("bundle.labels: classes are numbered 0, 1, 2 …")
         if self.task == "segmentation" and 0 in values:
             raise ValueError("bundle.labels: value 0 is background and is not listed")
+        if self.training.rehearsal is not None and self.network.pretraining is None:
+            raise ValueError("training.rehearsal: there is no network.pretraining to rehearse")
         if self.task == "segmentation" and self.training.mixup:
             raise ValueError("training.mixup: mixup is for classification")
         return self

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from core.recipes.base import Strict
 from core.recipes.cases import Part
+from core.recipes.split_schema import Split
 
 
 class ClassFolders(Strict):
@@ -120,6 +121,24 @@ class Listed(Strict):
     )
 
 
+class PaintedLesions(Strict):
+    """Lesions painted on the training pictures of a classification and on slices of healthy volumes.
+
+    ``hosts`` and ``split`` are those of the classification that begins with what is learnt here, so that its test
+    pictures are never seen. Label 1 is an intra-axial lesion, 2 an extra-axial one. ``healthy`` are volumes (T1) below
+    the data folder. ``count`` cases train, ``held_out`` validate and as many test.
+    """
+
+    name: Literal["painted_lesions"]
+    hosts: ClassFolders
+    split: Split
+    healthy: tuple[str, ...] = ()
+    healthy_share: float = Field(default=0.45, ge=0, le=1)
+    count: int = Field(default=3000, ge=1, le=100_000)
+    held_out: int = Field(default=32, ge=0, le=10_000)
+    seed: int = Field(default=1, ge=0)
+
+
 class PluginSource(Strict):
     """A source of an installed package (entry point group ``overread.sources``), by its name there."""
 
@@ -137,6 +156,7 @@ Source = Annotated[
     | Phantoms
     | LibraryCases
     | Listed
+    | PaintedLesions
     | PluginSource,
     Field(discriminator="name"),
 ]

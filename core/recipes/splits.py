@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from core.domain.errors import InputError
 from core.recipes.apportion import assigned, cut
 from core.recipes.cases import Case, Part
-from core.recipes.schema import Split
 from core.recipes.similarity import first_of, joined, near_duplicates, same_files
 from core.recipes.sources.base import natural_key
 from core.recipes.split_result import (
@@ -23,6 +22,7 @@ from core.recipes.split_result import (
     require_no_leak,
     restored,
 )
+from core.recipes.split_schema import Split
 from core.recipes.thumbnails import ReadThumbnail
 
 _MUCH = 5.0

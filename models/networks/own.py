@@ -1,4 +1,4 @@
-"""Builders of the networks that are one class here: small residual CNN, 3-D U-Net, DeepLabV3+."""
+"""Builders of the networks that are one class here: small CNN, cell net, 3-D U-Net, DeepLabV3+."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from models.networks.cell_net import CellNet
 from models.networks.cnn2d import Cnn2d
 from models.networks.deeplab import DeepLabV3Plus
 from models.networks.parts import Parts, attach
@@ -18,6 +19,20 @@ def cnn2d(
     """Build the small residual classifier."""
     stages = tuple((f"features.{level}",) for level in range(len(channels) + 1))
     return attach(Cnn2d(in_channels, out_channels, channels), Parts(("head",), stages, ("features",)))
+
+
+def cell_net(
+    in_channels: int = 1,
+    out_channels: int = 3,
+    channels: Sequence[int] = (24, 32, 64, 128),
+    dropout: float = 0.2,
+    dense: bool = False,
+) -> nn.Module:
+    """Build the network that judges cells."""
+    network = CellNet(in_channels, out_channels, channels, dropout, dense)
+    stages = tuple((f"features.{level}",) for level in range(len(channels) + 1))
+    divisor = 2 ** len(channels) if dense else 1
+    return attach(network, Parts(("head",), stages, ("features",), divisor))
 
 
 def unet3d(

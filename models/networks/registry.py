@@ -111,7 +111,7 @@ def _json_value(default: Any) -> Any:
 def _builder(name: str) -> Builder:
     if name not in SPECS:
         return load_plugin(name)
-    if name in {"cnn2d", "unet3d", "deeplabv3plus"}:
+    if name in {"cnn2d", "cell_net", "unet3d", "deeplabv3plus"}:
         return _own(name)
     if SPECS[name].task == "segmentation":
         return _monai_segmentation(name)
@@ -164,6 +164,7 @@ def _own(name: str) -> Builder:
 
     builders: dict[str, Builder] = {
         "cnn2d": own.cnn2d,
+        "cell_net": own.cell_net,
         "unet3d": own.unet3d,
         "deeplabv3plus": own.deeplabv3plus,
     }

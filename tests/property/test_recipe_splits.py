@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from core.domain.errors import InputError
 from core.recipes.cases import Case, Part
-from core.recipes.schema import Split
+from core.recipes.split_schema import Split
 from core.recipes.splits import SplitResult, check_leakage, split_cases
 
 

@@ -21,6 +21,7 @@ from core.compute.training.freezing import Freezer, build_optimizer
 from core.compute.training.meters import ClassificationMeter, SegmentationMeter, meter_for
 from core.compute.training.mixing import Mixture, mix
 from core.compute.training.position import Position, Schedule
+from core.compute.training.rehearsal import Rehearsal
 from core.compute.training.validating import NetworkBackend, validate_case
 from core.domain.errors import EnvironmentFault, InputError
 from core.recipes.schema import Recipe
@@ -73,6 +74,7 @@ class TrainingModule(pl.LightningModule):
         self.optimizer = build_optimizer(recipe, network)
         self.scaler = torch.amp.GradScaler("cuda", enabled=arithmetic.precision == "fp16")
         self.overflows = 0
+        self.rehearsal: Rehearsal | None = None
         self.epoch_loss = [0.0, 0.0]
         self.values: dict[str, float] = {}
         self.meter: ClassificationMeter | SegmentationMeter = meter_for(recipe.task, recipe.out_channels)
@@ -174,6 +176,9 @@ class TrainingModule(pl.LightningModule):
             loss = piece.loss(lambda x, y: loss_of(self.runner, self.loss, x, y, how))
             self.manual_backward(self._scaled(loss * (weight * share), how))
             total += loss.detach() * weight
+        if self.rehearsal is not None:
+            extra = self.rehearsal.loss(self.network, drawn, mixture.images.device, how)
+            self.manual_backward(self._scaled(extra * share, how))
         return total
 
     def _scaled(self, loss: Tensor, how: Arithmetic) -> Tensor:

@@ -25,6 +25,7 @@ from core.compute.training.planning import Plan, make_plan
 from core.compute.training.position import Position, Schedule, watch_of
 from core.compute.training.pretrained import PretrainedReport
 from core.compute.training.recomputing import recompute_stages
+from core.compute.training.rehearsal import pretrained, pretraining_of, rehearsal_of
 from core.compute.training.run_folder import RunFolder, processes
 from core.domain.errors import AppError
 from core.domain.progress import Cancelled, CancelToken, PauseToken, Progress, no_progress
@@ -137,6 +138,10 @@ class _Job:
         started = time.monotonic()
         device = _device(self.device)
         rank, count = processes()
+        before = pretraining_of(self.recipe)
+        if before is not None and self.initial is None:
+            self.events.note("pretraining", f"“{before.name}” is trained first.")
+            self.initial = pretrained(before, self.out, self._train_before)
         self.progress("Preparing", 0.0)
         self.run.update(state="preparing", device=device)
         opened = open_data(
@@ -232,7 +237,19 @@ class _Job:
         )
         if state is not None:
             module.restore(state)
+        module.rehearsal = rehearsal_of(recipe, self.data, self.out, network)
         return module, plan
+
+    def _train_before(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
+        return train_recipe(
+            recipe,
+            data=self.data,
+            out=folder,
+            device=self.device,
+            progress=self.progress,
+            cancel=self.cancel,
+            pause=self.pause,
+        )
 
     def _profiler(self, module: TrainingModule) -> Profiler | None:
         if not self.profile or not self.run.leader:

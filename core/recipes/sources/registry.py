@@ -18,6 +18,7 @@ from core.recipes.sources.image_mask_files import ImageMaskSource
 from core.recipes.sources.library_cases import LibraryCasesSource
 from core.recipes.sources.listed import ListedSource
 from core.recipes.sources.nifti_patients import NiftiPatientsSource
+from core.recipes.sources.painted_lesions import PaintedLesionsSource
 from core.recipes.sources.phantoms import PhantomsSource
 from core.recipes.sources_schema import PluginSource, Source
 
@@ -33,6 +34,7 @@ SOURCES: dict[str, type[CaseSource]] = {
         LibraryCasesSource,
         ListedSource,
         NiftiPatientsSource,
+        PaintedLesionsSource,
         PhantomsSource,
     )
 }

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from core.compute.training.data.prepare import Sample
 from core.config.sealed_file import open_plain
+from core.recipes.cases import UNJUDGED
 
 _MAGIC = b"OVRCASE1"
 _ALIGNED = 64
@@ -121,7 +122,7 @@ def _foreground(label: NDArray[np.uint8], seed: int) -> tuple[dict[int, NDArray]
     rng = np.random.default_rng(seed)
     foreground = {}
     for value in voxels:
-        if value == 0:
+        if value in (0, UNJUDGED):
             continue
         index = np.flatnonzero(flat == value)
         if len(index) > _PER_LABEL:

@@ -13,7 +13,7 @@ from core.compute.training.data.transforms import build_transforms
 from core.compute.training.sampler import ResumableSampler, balanced_weights
 from core.domain.errors import InputError
 from core.domain.progress import CancelToken, Progress, no_progress
-from core.recipes.cases import Case, Part
+from core.recipes.cases import UNJUDGED, Case, Part
 from core.recipes.schema import Recipe
 
 
@@ -142,7 +142,8 @@ class TrainingData:
         dataset = self.datasets[Part.TRAIN]
         for index in range(len(dataset)):
             for value, voxels in dataset.prepared(index).voxels.items():
-                counts[value] += voxels
+                if value != UNJUDGED:
+                    counts[value] += voxels
         return tuple(counts)
 
     @property

@@ -15,7 +15,7 @@ from core.compute.inference.prepare import check_geometry, prepare_image, prepar
 from core.domain.errors import InputError
 from core.domain.geometry import apply_reorientation
 from core.domain.volume import Volume
-from core.recipes.cases import Case, CaseData
+from core.recipes.cases import UNJUDGED, Case, CaseData
 from core.recipes.reading import read_case
 from core.recipes.schema import Recipe
 
@@ -152,7 +152,10 @@ def _target(
             f"The label map of {case.id} has {content.labels.shape} voxels, its image {first.geometry.shape_kji}.",
             "Give a mask on the grid of the image.",
         )
-    highest = int(content.labels.max(initial=0))
+    judged = content.labels
+    if recipe.loss.name == "cells":
+        judged = judged[judged != UNJUDGED]
+    highest = int(judged.max(initial=0))
     if highest >= recipe.out_channels:
         raise InputError(
             "training.target",

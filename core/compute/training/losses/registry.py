@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import nn
 
+from core.compute.training.losses.cells import Cells
 from core.compute.training.losses.combined import Combined, UncertaintyWeighted
 from core.compute.training.losses.dice import DiceCrossEntropy
 from core.compute.training.losses.entropy import BinaryCrossEntropy, CrossEntropy, Focal, WeightedCrossEntropy
@@ -31,6 +32,7 @@ _PLAIN: dict[str, Builder] = {
     "cross_entropy": CrossEntropy,
     "weighted_cross_entropy": WeightedCrossEntropy,
     "bce": BinaryCrossEntropy,
+    "cells": Cells,
 }
 _OVERLAP = ("dice", "generalized_dice", "tversky", "dice_focal")
 _BORDER = ("boundary", "hausdorff_dt")
