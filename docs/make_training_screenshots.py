@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 from make_screenshots import Photographer, say  # noqa: E402
 
 from app.bootstrap import Application, Start  # noqa: E402
-from app.presenters.training_desk import CANDIDATE, MONITOR, PROGRESS  # noqa: E402
+from app.presenters.training_desk import CANDIDATE  # noqa: E402
 from core.bundles.manifest import Inference, Preprocessing, Scale  # noqa: E402
 from core.domain.training import TrainingState  # noqa: E402
 from core.services import training_board  # noqa: E402
@@ -114,7 +114,7 @@ class TrainingPhotographer(Photographer):
     """Trains as a reader does and saves what the window shows."""
 
     def take_training(self) -> None:
-        """Choose, train, watch, compare, promote."""
+        """Choose, train, watch, compare."""
         app = self._app
         self._open()
         app.registry.trigger("training.improve")
@@ -139,11 +139,6 @@ class TrainingPhotographer(Photographer):
         candidates.sign("A. Reader", "Finds the lower slices")
         QTest.qWait(1500)
         self._save("candidate")
-        app.training_commands.open_page(MONITOR)
-        self._wait(lambda: bool(app.training.monitor.state.rows), "the agreement")
-        QTest.qWait(1000)
-        self._save("agreement")
-        app.training_commands.open_page(PROGRESS)
 
     def _epoch(self) -> int:
         run = self._app.training.runs.state.run

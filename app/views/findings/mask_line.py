@@ -50,7 +50,9 @@ class MaskLine(QWidget):
             self.path.clear()
         given = finding.corrected
         self._state.setText(
-            "Your mask is kept ✓" if given else "No mask yet: the model can't learn from this edit."
+            "Your mask is kept ✓ The picture still shows the model's."
+            if given
+            else "No mask yet: the model can't learn from this edit."
         )
         self._state.set_role("verified" if given else "faint")
 

@@ -41,6 +41,11 @@ class CaseScoresModel(RowsModel[CaseComparison]):
             ("Patient", "Difference", "Current", "Candidate", "Lost most on", "Labels"), _case_cells
         )
 
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = _DISPLAY) -> object:
+        if role == int(Qt.ItemDataRole.TextAlignmentRole) and section in _NUMBERS:
+            return _RIGHT
+        return super().headerData(section, orientation, role)
+
     def data(self, index: Index, role: int = _DISPLAY) -> object:
         case = self.rows[index.row()]
         if role == SORT_ROLE:

@@ -59,6 +59,7 @@ class MonitorPage(Page):
         self._alerts.setVisible(bool(state.alerts))
         self.rows.set_rows(state.rows)
         self.drift.set_rows(state.drift_of_row)
+        self.drift_table.setVisible(bool(state.drift_of_row))
         if state.row is None:
             return
         if self.table.currentIndex().row() != state.chosen:
