@@ -73,13 +73,15 @@ def on_grid(output: torch.Tensor, size: Sequence[int], layer: str = "") -> torch
         first have the image's proportions and the last ones have not. Tokens are P patches in rows (the last axis of
         the image runs fastest); a class token in front has no place and is left out.
     size : sequence of int
-        The image's.
+        The image's. Layers of a two-dimensional network on one slice (``(1, H, W)``) get an axis of one.
 
     Raises
     ------
     InputError
         ``explain.layer`` when the tokens are not those of equal patches of the image.
     """
+    if len(size) == 3 and size[0] == 1 and output.dim() < 5:
+        return on_grid(output, size[1:], layer).unsqueeze(2)
     if output.dim() == len(size) + 2:
         first, last = output.shape[1:-1], output.shape[2:]
         return output.movedim(-1, 1) if _disproportion(first, size) < _disproportion(last, size) else output

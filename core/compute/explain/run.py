@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 from core.bundles.bundle import Bundle
 from core.bundles.manifest import Label, Manifest
 from core.compute.explain.attribution import integrated_gradients, occlusion
-from core.compute.explain.cam import CAM_METHODS, convolution_names, layer_maps, upsampled
+from core.compute.explain.cam import CAM_METHODS, convolution_names, find_layer, layer_maps, upsampled
 from core.compute.explain.randomisation import is_sane, randomisation_correlation
+from core.compute.explain.slices import SliceNetwork
 from core.compute.explain.targets import class_score
 from core.compute.explain.volume import VolumeExplainer, VolumeMap
 from core.compute.inference.loaded import LoadedModel, ModelCache
 from core.compute.inference.networks import available_device
 from core.compute.inference.prepare import check_geometry, prepare_image, prepare_volume
 from core.compute.inference.resample import resize_image
+from core.compute.inference.slices import SliceBackend
 from core.domain.errors import InputError
 from core.domain.explanation import Explanation
 from core.domain.progress import CancelToken, Progress, no_progress
@@ -65,7 +67,7 @@ def explain_bundle(
     check_geometry(bundle.manifest, volume)
     progress("Loading the model", 0.0)
     model = (cache or ModelCache()).get(bundle, available_device(device)[0])
-    if bundle.manifest.is_3d:
+    if bundle.manifest.is_3d or bundle.manifest.task == "segmentation":
         explanation = _explain_volume(model, volume, method, class_label, layer, labels, progress, cancel)
     else:
         explanation = _explain_image(model, volume, method, class_label, layer, progress, cancel)
@@ -92,11 +94,14 @@ def _explain_volume(
     if method in CAM_METHODS:
         network = model.network()
         used_layer = layer or default_layer(manifest, network)
-        made = explainer.cam(network, used_layer, method)
+        find_layer(network, used_layer)
+        made = explainer.cam(network if manifest.is_3d else SliceNetwork(network), used_layer, method)
     elif method == "ig":
-        made = explainer.gradients(model.network())
+        network = model.network()
+        made = explainer.gradients(network if manifest.is_3d else SliceNetwork(network))
     else:
-        made = explainer.hidden(model.backend(model.exact_name()))
+        engine = model.backend(model.exact_name())
+        made = explainer.hidden(engine if manifest.is_3d else SliceBackend(engine))
     return _explanation(volume, made, method, label.name, used_layer, labels, label.value)
 
 
@@ -156,7 +161,8 @@ def default_layer(manifest: Manifest, network: torch.nn.Module) -> str:
     names = convolution_names(network)
     if not names:
         raise InputError("explain.layer", "The network has no convolution.", "Use “ig” or “occlusion”.")
-    return names[-2] if manifest.is_3d and len(names) > 1 else names[-1]
+    segments = manifest.is_3d or manifest.task == "segmentation"
+    return names[-2] if segments and len(names) > 1 else names[-1]
 
 
 def _explanation(

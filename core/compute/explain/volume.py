@@ -24,6 +24,7 @@ from core.compute.explain.targets import region_score
 from core.compute.inference.backends import Backend
 from core.compute.inference.prepare import PreparedVolume
 from core.compute.inference.resample import resample_separable
+from core.compute.inference.slices import flat_settings
 from core.compute.inference.windows import Triple, importance_map
 from core.domain.errors import InputError
 from core.domain.geometry import undo_reorientation
@@ -46,7 +47,9 @@ class VolumeMap:
 
 
 class VolumeExplainer:
-    """Explains one channel of a segmentation network on one prepared volume."""
+    """Explains one channel of a segmentation network on one prepared volume, or picture as a volume of one slice
+    (with a ``SliceNetwork``).
+    """
 
     def __init__(
         self,
@@ -61,7 +64,8 @@ class VolumeExplainer:
         self._channel = channel
         self._progress, self._cancel = progress, cancel
         shape = prepared.grid.model.shape_kji
-        self._size = window_size(manifest.inference, shape)
+        settings = manifest.inference
+        self._size = window_size(settings if manifest.is_3d else flat_settings(settings, shape), shape)
         self._baseline = manifest.inference.pad_value
         self._image = pad_to(prepared.tensor, self._size, self._baseline)
         self._region = self._region_of(labels, manifest, shape)
