@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -194,7 +195,8 @@ def _connected(address: str, workers: int) -> Iterator[Any]:
             "object_store_memory": _OBJECT_STORE_BYTES,
         }
     try:
-        ray.init(address=address, **quiet)
+        with _own_signals():
+            ray.init(address=address, **quiet)
     except ConnectionError as error:
         raise EnvironmentFault(
             "cluster.none",
@@ -205,6 +207,20 @@ def _connected(address: str, workers: int) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Take back the signals that Ray would end this process by without ending its cluster."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _use_gpu(resources: dict[str, float], workers: int, device: str) -> bool:
