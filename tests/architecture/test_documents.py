@@ -12,7 +12,12 @@ import typer
 from core.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "user-guide.md", ROOT / "CONTRIBUTING.md"]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "docs" / "user-guide.md",
+    ROOT / "docs" / "training.md",
+    ROOT / "CONTRIBUTING.md",
+]
 
 
 def commands() -> set[str]:
@@ -68,3 +73,16 @@ def test_no_file_names_a_place_of_one_machine_or_a_package_host() -> None:
         ):
             found = pattern.search(path.read_text(encoding="utf-8"))
             assert not found, f"{name}: {found and found.group()}"
+
+
+def test_the_training_page_names_every_network_loss_source_and_transform_of_ours() -> None:
+    from core.compute.training.data.transforms import transform_names
+    from core.compute.training.losses.registry import names as losses
+    from core.recipes.sources.registry import SOURCES
+    from models.networks.registry import names as networks
+
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    wanted = {*networks(), *losses(), *SOURCES, *(name for name in transform_names() if "." not in name)}
+    # A row may give a series of sizes as its first and last.
+    wanted -= {"efficientnet_b1", "efficientnet_b2", "efficientnet_b3"}
+    assert {name for name in wanted if f"`{name}`" not in page} == set()
