@@ -67,6 +67,12 @@ def train_command(
         raise InputError("train.progress", f"There is no progress “{progress}”.", "Use text, json or none.")
     if backend not in ("process", "ray"):
         raise InputError("train.backend", f"There is no backend “{backend}”.", "Use process or ray.")
+    if backend == "process" and workers > 1:
+        raise InputError(
+            "train.workers",
+            f"{workers} workers are asked for without a cluster.",
+            "Add --backend ray, or start the processes by torch.distributed.run.",
+        )
     chosen = load_recipe(recipe, settings or [])
     folder = out or Paths.resolve(home).training / f"{chosen.name}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
     if not resume and folder.exists() and any(folder.iterdir()) and not _follower():

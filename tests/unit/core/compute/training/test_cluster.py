@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import types
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from core.cli import main
 from core.compute.training import cluster_worker, run
 from core.compute.training.cluster import _connected, _Run, _use_gpu
 from core.compute.training.cluster_worker import LetterBox, work
@@ -97,6 +99,17 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         pass
     assert caught.value.code == "cluster.no_ray"
     assert "overread[cluster]" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["--backend", "slurm"], "train.backend"), (["--workers", "2"], "train.workers")],
+)
+def test_the_command_refuses_backends_that_are_not_there(
+    arguments: list[str], code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["train", "anything", "--json", *arguments]) != 0
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == code
 
 
 class Remote:
