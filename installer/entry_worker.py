@@ -34,6 +34,10 @@ def main() -> int:
         from core.worker.importer import main as serve_imports
 
         return int(serve_imports(sys.argv[2:]))
+    if sys.argv[1:2] == ["train-process"]:
+        from core.worker.trainer import main as serve_trainings
+
+        return int(serve_trainings(sys.argv[2:]))
     from core.worker.dispatch import Dispatcher
     from core.worker.entry import main as serve
 
@@ -41,8 +45,8 @@ def main() -> int:
 
 
 def run_command(arguments: list[str]) -> int:
-    """Run a command of the command line; training isn't part of a frozen build."""
-    if arguments[:1] == ["train"] and "--help" not in arguments:
+    """Run a command of the command line; training and measuring models aren't part of a frozen build."""
+    if arguments[:1] in (["train"], ["search"], ["evaluate"]) and "--help" not in arguments:
         return refuse_training("--json" in arguments)
     from core.cli.main import run
 
@@ -56,7 +60,7 @@ def refuse_training(as_json: bool) -> int:
 
     error = EnvironmentFault(
         "train.not_in_this_build",
-        "This build reads studies and runs models; it can't train them.",
+        "This build reads studies and runs models; it can't train or measure them.",
         "Install Overread with pip (overread[train]) and train there.",
     )
     return refuse(error, as_json)

@@ -58,7 +58,7 @@ def paint(
     below = _with_oedema(head, depth, inside, radius, rng) if rng.random() < (0.4 if extra else 0.7) else head
     if extra:
         even = _field(rng, 1.5) * rng.uniform(0.02, 0.08) + _field(rng, radius * 0.4) * rng.uniform(0, 0.10)
-        look = bright * (1 + even)
+        look = np.asarray(bright * (1 + even), dtype=np.float32)
     else:
         look, soft = _intra_axial(inside, radius, level, bright, rng)
         opacity = in_skull * _sigmoid(inside / 1.5) if soft else opacity
@@ -132,7 +132,7 @@ def _intra_axial(
         look = core * (1 - ring) + bright * (1 + 0.1 * fine) * ring
         if rng.random() < 0.3:
             look = np.where(_field(rng, radius * 0.4) > 0.8, bright, look)
-        return look, False
+        return np.asarray(look, dtype=np.float32), False
     if kind < 0.75:
         patches = _sigmoid((_field(rng, radius * 0.25) - rng.uniform(-0.2, 0.8)) * 4)
         dark = level * rng.uniform(0.6, 0.95)

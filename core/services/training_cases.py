@@ -17,6 +17,7 @@ from core.domain.training import CasePart, LabelOrigin, LabelSource, TrainingCas
 from core.services.engine import Engine
 from core.services.frozen_split import LEAST_PATIENTS, assign_sides, validation_patients
 from core.services.list_models import catalogue
+from core.services.training_pack import missing_training_pack
 
 
 @dataclass(frozen=True)
@@ -281,6 +282,12 @@ def split_order(engine: Engine, purpose: str) -> Callable[[str], str]:
 
 
 def _refusal(bundle: Bundle, cases: Sequence[TrainingCase]) -> tuple[str, str, str]:
+    if missing_training_pack():
+        return (
+            "training.not_installed",
+            "This installation reads studies and runs models; it can't train them.",
+            "Install Overread with its training pack (overread[train]), or ask who administers this computer.",
+        )
     code, why = why_not_trainable(bundle)
     if code:
         return code, why, "Choose another model."

@@ -114,7 +114,7 @@ def _picture(file: Path) -> NDArray[np.float32]:
 
 def _slice_of(files: Sequence[Path], rng: np.random.Generator) -> NDArray[np.float32]:
     pool = _slices(tuple(files)).pictures
-    return pool[int(rng.integers(len(pool)))].astype(np.float32) / 255
+    return np.asarray(pool[int(rng.integers(len(pool)))] / np.float32(255), dtype=np.float32)
 
 
 class _Slices:
