@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -151,6 +152,21 @@ class TrainingNote:
     code: str
     message: str
     time_utc: str = ""
+
+
+_PRECISIONS = {
+    "fp32": "32-bit numbers",
+    "bf16": "16-bit numbers (bfloat16)",
+    "fp16": "16-bit numbers (float16)",
+}
+
+
+def chosen_in_words(event: Mapping[str, object]) -> str:
+    """Return in a sentence how a training computes; ``event`` is the engine's ``chosen``."""
+    precision = str(event.get("precision", ""))
+    number = event.get("batch_size")
+    size = f", {number} case{'' if number == 1 else 's'} at a time" if isinstance(number, int) else ""
+    return f"Computes with {_PRECISIONS.get(precision, precision)}{size}."
 
 
 @dataclass(frozen=True)

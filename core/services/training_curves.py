@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from core.domain.training import CurvePoint, TrainingNote
+from core.domain.training import CurvePoint, TrainingNote, chosen_in_words
 from core.services.engine import Engine
 from core.services.start_training import RUN
 
@@ -39,10 +39,12 @@ def read_notes(engine: Engine, run_id: str) -> tuple[TrainingNote, ...]:
     """Return what a training chose or met, oldest first."""
     return tuple(
         TrainingNote(
-            str(event.get("code", "")), str(event.get("message", "")), str(event.get("time_utc", ""))
+            str(event.get("code", event["event"])),
+            chosen_in_words(event) if event["event"] == "chosen" else str(event.get("message", "")),
+            str(event.get("time_utc", "")),
         )
         for event in _events(engine.paths.training / run_id / RUN / EVENTS_FILE)
-        if event["event"] == "note"
+        if event["event"] in ("note", "chosen")
     )
 
 

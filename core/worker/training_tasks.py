@@ -20,6 +20,7 @@ from core.config.atomic import atomic_path
 from core.config.sealed_file import mounted
 from core.domain.errors import BugError, EnvironmentFault
 from core.domain.progress import CancelToken, Progress
+from core.domain.training import chosen_in_words
 from core.jobs.messages import CompareTask, Event, JobMetric, JobNote, JobPaused, JobResumed, Task, TrainTask
 from core.worker.attached import AttachedArrays
 from core.worker.dispatch import as_json
@@ -180,6 +181,8 @@ class _Listener:
             for name, value in document.get("values", {}).items():
                 self._metric(name, value, int(document.get("step", 0)))
             self._metric("epoch", int(document.get("epoch", 0)) + 1, int(document.get("step", 0)))
+        elif event == "chosen":
+            self._send(JobNote(self._job_id, "chosen", chosen_in_words(document)))
         elif event == "note":
             self._send(JobNote(self._job_id, str(document["code"]), str(document["message"])))
         elif event == "paused":

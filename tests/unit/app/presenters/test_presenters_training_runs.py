@@ -14,7 +14,7 @@ from app.presenters.reading_activity import LEAST_BETWEEN_S, ReadingActivity
 from app.presenters.training_curves import CurveStore
 from app.presenters.training_runs import TrainingRunsPresenter
 from app.presenters.training_words import state_in_words, status_in_words
-from core.domain.training import CurvePoint, TrainingChanged, TrainingCurves, TrainingState
+from core.domain.training import CurvePoint, TrainingChanged, TrainingCurves, TrainingState, chosen_in_words
 from tests.fakes.review_engine import DeferredTasks, ImmediateTasks
 from tests.fakes.training_engine import FakeTrainingEngine, curve, training
 
@@ -224,3 +224,17 @@ def test_reading_is_passed_on_seldom_and_only_during_a_training() -> None:
         activity()
         now[0] += LEAST_BETWEEN_S / 10
     assert len(noted) == 5
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        ({"precision": "fp32", "batch_size": 8}, "Computes with 32-bit numbers, 8 cases at a time."),
+        (
+            {"precision": "bf16", "batch_size": 1},
+            "Computes with 16-bit numbers (bfloat16), 1 case at a time.",
+        ),
+    ],
+)
+def test_how_a_training_computes_is_a_sentence(event: dict[str, Any], words: str) -> None:
+    assert chosen_in_words(event) == words
