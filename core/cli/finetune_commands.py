@@ -1,4 +1,7 @@
-"""``finetune``, ``candidates``, ``promote``, ``rollback`` and ``models monitor``: learning from readers' verdicts."""
+"""``finetune``, ``candidates``, ``promote``, ``rollback`` and ``models monitor``: learning from readers' verdicts.
+
+Their services load scipy and more: each command imports its own.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,7 @@ from core.domain.training import (
     TrainingState,
 )
 from core.recipes.finetune import parse_finetune
-from core.services import candidates, model_monitor, promote_model, start_training, training_cases
 from core.services.engine import Engine
-from core.services.training_board import TrainingBoard
 
 _POLL_S = 0.5
 _ROLLED_BACK = "Rolled back on the command line."
@@ -48,6 +49,8 @@ def finetune_command(
     as_json: JsonOption = False,
 ) -> None:
     """Train a model further on readers' verdicts and compare the candidate with it. Nothing is promoted by itself."""
+    from core.services import start_training, training_cases
+
     settings = parse_finetune(
         {
             "model_id": model_id,
@@ -78,6 +81,8 @@ def candidates_command(
     as_json: JsonOption = False,
 ) -> None:
     """List the candidates with their comparison, newest first."""
+    from core.services import candidates
+
     with engine_at(home) as engine:
         found = candidates.list_candidates(engine, model_id or None)
         rows = [candidate_document(c) | {"why_not": candidates.why_not(engine, c)} for c in found]
@@ -96,6 +101,8 @@ def promote_command(
     as_json: JsonOption = False,
 ) -> None:
     """Make a candidate the version in use. Refused when a gate failed."""
+    from core.services import promote_model
+
     with engine_at(home) as engine:
         versions = promote_model.promote(engine, candidate, by, reason)
     _answer_versions(versions, as_json, {"candidate": candidate, "promoted": True})
@@ -109,6 +116,8 @@ def rollback_command(
     as_json: JsonOption = False,
 ) -> None:
     """Make the former version of a model the one in use again, bit by bit the same."""
+    from core.services import promote_model
+
     with engine_at(home) as engine:
         versions = promote_model.roll_back(engine, model_id, by or engine.actor, reason)
     _answer_versions(versions, as_json, {"rolled_back": True})
@@ -121,6 +130,8 @@ def monitor_command(
     as_json: JsonOption = False,
 ) -> None:
     """Show how readers agreed with each model over time, and whether its inputs or outputs drift."""
+    from core.services import model_monitor
+
     with engine_at(home) as engine:
         found = model_monitor.watch_models(engine, model_id or None, window_days=window_days)
     answer(found, as_json, lambda: monitor_lines(found))
@@ -229,6 +240,9 @@ def monitor_lines(found: ModelMonitor) -> list[str]:
 
 def _trained(engine: Engine, run: TrainingRun) -> Candidate:
     """Wait for a training on a board that looks after it alone; an interrupt leaves it resumable."""
+    from core.services import candidates
+    from core.services.training_board import TrainingBoard
+
     board = TrainingBoard(engine, only=run.run_id, auto_resume=False)
     progress = TerminalProgress()
     try:
