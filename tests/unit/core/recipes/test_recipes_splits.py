@@ -12,8 +12,8 @@ import pytest
 
 from core.domain.errors import InputError, SafetyError
 from core.recipes.cases import Case, Part
-from core.recipes.split_schema import Split
 from core.recipes.similarity import near_duplicates, same_files
+from core.recipes.split_schema import Split
 from core.recipes.splits import (
     SplitResult,
     check_leakage,
