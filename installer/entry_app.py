@@ -17,7 +17,8 @@ from child_environment import restore_library_path
 COMMANDS = frozenset(
     {"import", "list", "tags", "volume", "render", "models", "run", "explain", "predict", "decide"}
     | {"export", "audit", "phantom", "demo", "doctor", "train", "watch", "--help"}
-    | {"derived", "remove", "retention", "backup", "check"}
+    | {"derived", "remove", "retention", "backup", "check", "evaluate", "finetune", "candidates", "promote"}
+    | {"rollback", "explore", "stats", "init", "search", "compare", "monitor"}
 )
 _ATTACH_PARENT_PROCESS = 0xFFFFFFFF
 

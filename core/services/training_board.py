@@ -450,8 +450,8 @@ class TrainingBoard:
             notes = read_notes(self._engine, run.run_id) or run.notes
             self._current = None
             done = self._store.succeed(replace(done, notes=notes), candidate)
-            self._ended(done)
             self._store.delete_cases(run.run_id)
+            self._ended(done)
             return
         candidate_bundle = read_bundle(Path(str(outcome["bundle"])))
         sha256 = bundle_digest(candidate_bundle)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from core.compute.training.case_feed import CaseFeed
 from core.compute.training.data.module import TrainingData
+from core.compute.training.data.values import STATISTICS_FILE, measure_values
 from core.compute.training.events import EventLog
 from core.compute.training.run_folder import SPLIT_FILE, RunFolder
 from core.config.sealed_file import is_mounted
@@ -71,6 +72,8 @@ def open_data(
     if data.left_out:
         events.note("left_out", f"{len(data.left_out)} cases lack a contrast and were left out.")
     data.prepare_all(progress, cancel)
+    if run.leader and not (run.folder / STATISTICS_FILE).exists():
+        measure_values(data, split.sha256(), run.folder, events, progress, cancel)
     return Opened(CaseFeed(data), data.parts)
 
 

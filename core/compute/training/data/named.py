@@ -480,25 +480,3 @@ class RandThoraxAppearance(Named):
 def _varied_picture(item: Item, state: np.random.RandomState) -> Item:
     generator = torch.Generator().manual_seed(int(state.randint(2**31)))
     return {**item, IMAGE: vary_picture(item[IMAGE][None], generator)[0]}
-
-
-NAMED: dict[str, type[Named]] = {
-    "clahe": Clahe,
-    "rand_affine": RandAffine,
-    "rand_bias_field": RandBiasField,
-    "rand_blur": RandBlur,
-    "rand_cutout": RandCutout,
-    "rand_elastic": RandElastic,
-    "rand_flip": RandFlip,
-    "rand_histogram": RandHistogram,
-    "rand_intensity": RandIntensity,
-    "rand_low_resolution": RandLowResolution,
-    "rand_noise": RandNoise,
-    "rand_picture": RandPicture,
-    "rand_rotate": RandRotate,
-    "rand_rotate90": RandRotate90,
-    "rand_sharpen": RandSharpen,
-    "rand_thorax_appearance": RandThoraxAppearance,
-    "rand_zoom": RandZoom,
-    "resize": Resize,
-}

@@ -11,10 +11,10 @@ import torch
 from monai.data.meta_obj import get_track_meta, set_track_meta
 from pydantic import ValidationError
 
+from core.compute.training.data.catalogue import NAMED
 from core.compute.training.data.named import (
     IMAGE,
     LABEL,
-    NAMED,
     Item,
     Named,
     RandAffine,

@@ -39,6 +39,8 @@ class Cells(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the mean over the cells that count."""
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        target = target[:, 0] if target.ndim == logits.ndim else target
         cells = functional.avg_pool2d(logits[:, 1:], self.cell)
         labels = torch.stack([target == value for value in range(1, logits.shape[1])], dim=1)
         cover = functional.avg_pool2d(labels.to(logits.dtype), self.cell)

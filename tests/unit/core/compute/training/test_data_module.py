@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from core.compute.training.data.module import TrainingData
+from core.compute.training.data.values import STATISTICS_FILE, measure_values
+from core.compute.training.events import EventLog
 from core.domain.errors import InputError
-from core.domain.progress import Cancelled, CancelToken
+from core.domain.progress import Cancelled, CancelToken, no_progress
 from core.recipes.cases import Case, Part
 from core.recipes.schema import Recipe
 from tests.fakes.training_cases import picture_recipe, volume_recipe, write_pictures, write_volume
@@ -289,3 +291,16 @@ def test_loader_processes_change_nothing_and_a_state_counts_what_was_handed_out(
     assert all(same(a, b) for a, b in zip([*seen, *rest], straight[:6], strict=True))
     assert loader._iterator is not None
     loader._iterator._shutdown_workers()
+
+
+def test_the_values_of_the_prepared_training_images_are_measured(pictures, tmp_path):
+    prepared = data(picture_recipe(), pictures, tmp_path / "out")
+    measured = measure_values(prepared, "digest", tmp_path, EventLog(None), no_progress, None)
+    dataset = prepared.datasets[Part.TRAIN]
+    images = [np.asarray(dataset.prepared(n).image[0], float).ravel() for n in range(len(dataset))]
+    (one,) = measured.channels.values()
+    assert one.mean == pytest.approx(np.concatenate(images).mean())
+    assert one.std == pytest.approx(np.concatenate(images).std())
+    stored = json.loads((tmp_path / STATISTICS_FILE).read_text())
+    assert stored["cases"] == len(dataset)
+    assert stored["part"] == "train"

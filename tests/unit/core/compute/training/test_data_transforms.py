@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai import transforms as monai_transforms
 
-from core.compute.training.data.named import NAMED
+from core.compute.training.data.catalogue import NAMED
 from core.compute.training.data.passthrough import ALBUMENTATIONS, MONAI_INTENSITY, MONAI_SPATIAL
 from core.compute.training.data.prepare import Sample
 from core.compute.training.data.transforms import Pipeline, build_transforms, transform_names
@@ -15,7 +15,7 @@ from tests.fakes.training_cases import ball_and_slab, picture_recipe, volume_rec
 SEED = (5, 0, 3, 0)
 _SPATIAL = ["rand_affine", "rand_elastic", "rand_flip", "rand_rotate", "rand_rotate90", "rand_zoom"]
 _EVIDENT = {"rand_zoom": {"low": 0.5, "high": 0.7}}
-_ANYWHERE = sorted(set(NAMED) - {"rand_picture", "rand_thorax_appearance", "resize"})
+_ANYWHERE = sorted(set(NAMED) - {"rand_contrast_agent", "rand_picture", "rand_thorax_appearance", "resize"})
 
 
 def pipeline(*entries: tuple[str, dict], dims: int = 3, part: Part = Part.TRAIN) -> Pipeline:

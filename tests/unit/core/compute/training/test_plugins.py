@@ -10,9 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import models.networks
 from core.bundles.bundle import read_bundle
 from core.compute.inference.networks import load_network
-from core.compute.training.data.named import NAMED, Named, Target
+from core.compute.training.data.catalogue import NAMED
+from core.compute.training.data.named import Named, Target
 from core.compute.training.data.transforms import build_transforms, transform_names
 from core.compute.training.events import read_events
 from core.compute.training.losses import registry as losses
@@ -149,6 +151,7 @@ def test_a_missing_library_of_a_network_is_named(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setitem(sys.modules, name, None)
     for name in [n for n in sys.modules if n.startswith("models.networks.monai")]:
         monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delattr(models.networks, name.rpartition(".")[2], raising=False)
     with pytest.raises(EnvironmentFault, match="library monai") as caught:
         build_network(shape_recipe(network={"name": "resnet18"}))
     assert "overread[train]" in caught.value.remedy
