@@ -55,7 +55,8 @@ def add_model(engine: Engine, path: Path, model_id: str | None = None) -> dict[s
             raise InputError(
                 "model.exists",
                 f"There is already a model “{staged.id}”.",
-                "Remove it first or give another --id.",
+                "Remove it first. A file of weights may get another --id; a bundle of yours, another bundle.id when it "
+                "is trained.",
             )
         try:
             staged.path.rename(target)
