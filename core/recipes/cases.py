@@ -48,6 +48,10 @@ class Case:
         Where the data set itself says what the case is for.
     seed : int or None
         Of a procedural case, which has no files.
+    values : mapping of str to float
+        Measurement → its value in the unit of the recipe; what isn't known is absent.
+    text : str or None
+        The report; never shown when the case is printed.
     """
 
     id: str
@@ -60,6 +64,8 @@ class Case:
     attributes: Mapping[str, str] = field(default_factory=dict)
     part: Part | None = None
     seed: int | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
+    text: str | None = field(default=None, repr=False)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -82,9 +88,15 @@ class CaseData:
         Index of the class.
     issues : tuple of SeriesIssue
         What was put right while reading (a mask of another grid, structures that overlap).
+    values : mapping of str to float
+        Measurements that the source found while reading; those of the case itself need not be repeated.
+    text : str or None
+        The report, where the source makes it while reading.
     """
 
     volumes: Mapping[str, Volume]
     labels: NDArray[np.uint8] | None = None
     label: int | None = None
     issues: tuple[SeriesIssue, ...] = ()
+    values: Mapping[str, float] = field(default_factory=dict)
+    text: str | None = field(default=None, repr=False)

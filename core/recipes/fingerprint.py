@@ -17,7 +17,8 @@ _CHUNK = 1 << 20
 def fingerprint(
     cases: Iterable[Case], progress: Progress = no_progress, cancel: CancelToken | None = None
 ) -> str:
-    """Return a SHA-256 over what the cases are: identifier, label, and size and SHA-256 of each file.
+    """Return a SHA-256 over what the cases are: identifier, label, measurements, report, and size and
+    SHA-256 of each file.
 
     It depends neither on the order of the cases nor on where the files lie or how they are called.
 
@@ -33,6 +34,10 @@ def fingerprint(
         if cancel is not None:
             cancel.raise_if_cancelled()
         total.update(f"{case.id}\0{case.label}\0{case.seed}\0".encode())
+        for name in sorted(case.values):
+            total.update(f"{name}\0{case.values[name]!r}\0".encode())
+        if case.text is not None:
+            total.update(f"text\0{case.text}\0".encode())
         for channel in sorted(case.images):
             _add(total, channel, case.images[channel], known)
         _add(total, "mask", () if case.mask is None else (case.mask, *case.more_masks), known)

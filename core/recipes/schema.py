@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from core.bundles.manifest import Code, Inference, Postprocessing, Preprocessing, Requirements
+from core.bundles.manifest import Preprocessing
 from core.recipes.base import Strict
+from core.recipes.bundle_schema import BundleConfig, BundleLabel, BundleMeasurement
 from core.recipes.sources_schema import Source
 from core.recipes.split_schema import Share, Split
 
@@ -34,12 +35,26 @@ class Sampling(Strict):
     foreground: Share = 0.66
 
 
+class TextConfig(Strict):
+    """The report that goes with an image, cut into word pieces (WordPiece, as BERT has them).
+
+    ``vocabulary`` is the folder of a BERT tokeniser or its ``vocab.txt``; None learns one from the training reports.
+    ``max_tokens`` pieces are kept, a shorter text is filled up with 0. ``dropout`` hides that share of the texts in
+    training, so that the network also answers without one.
+    """
+
+    vocabulary: str | None = None
+    max_tokens: int = Field(default=64, ge=4, le=512)
+    lowercase: bool = True
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
 class Data(Strict):
     """Where the cases come from and how they are drawn.
 
     ``channels`` name the contrasts in the order of the network's input; a case that lacks one is refused, left out,
     or gets a channel of zeros (``missing``). ``repeat`` draws each training case that many times an epoch.
-    ``balance`` ``weighted`` draws rare classes as often as common ones.
+    ``balance`` ``weighted`` draws rare classes as often as common ones. ``text`` gives the network the report too.
     """
 
     source: Source
@@ -49,6 +64,7 @@ class Data(Strict):
     balance: Literal["none", "weighted"] = "none"
     repeat: int = Field(default=1, ge=1, le=10_000)
     sampling: Sampling | None = None
+    text: TextConfig | None = None
     cache: Cache = Cache()
     workers: int = Field(default=0, ge=0, le=64)
 
@@ -120,6 +136,31 @@ class LossPart(Strict):
     params: dict[str, Any] = Field(default_factory=dict)
 
 
+TaskName = Literal["segmentation", "classification", "regression"]
+
+
+class Tasks(Strict):
+    """The tasks that one network learns together, each with its loss; one alone is allowed.
+
+    ``uncertainty`` weighs them by learnt variances, ``equal`` adds the losses up.
+    """
+
+    segmentation: LossConfig | None = None
+    classification: LossConfig | None = None
+    regression: LossConfig | None = None
+    weighting: Literal["uncertainty", "equal"] = "uncertainty"
+
+    @property
+    def losses(self) -> dict[TaskName, LossConfig]:
+        """The losses by task, in the order of the network's answers."""
+        given: tuple[tuple[TaskName, LossConfig | None], ...] = (
+            ("segmentation", self.segmentation),
+            ("classification", self.classification),
+            ("regression", self.regression),
+        )
+        return {name: loss for name, loss in given if loss is not None}
+
+
 class _Optimizer(Strict):
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
@@ -185,14 +226,18 @@ Schedule = Annotated[Constant | Cosine | Plateau, Field(discriminator="name")]
 
 
 class Monitor(Strict):
-    """The validation value that decides what is best: ``loss``, ``accuracy``, ``macro_f1``, ``auc`` or ``dice``."""
+    """The validation value that decides what is best.
 
-    value: Literal["loss", "accuracy", "macro_f1", "auc", "dice"] = "loss"
+    ``mae`` (in standard deviations) and ``score`` (the mean of ``dice``, ``macro_f1`` and 1 − ``mae`` over the tasks
+    that are trained) are for several tasks.
+    """
+
+    value: Literal["loss", "accuracy", "macro_f1", "auc", "dice", "mae", "score"] = "loss"
 
     @property
     def mode(self) -> Literal["min", "max"]:
         """Whether less or more is better."""
-        return "min" if self.value == "loss" else "max"
+        return "min" if self.value in ("loss", "mae") else "max"
 
 
 class EarlyStopping(Strict):
@@ -232,6 +277,9 @@ class Training(Strict):
     deterministic: bool = True
     freezing: Freezing = Freezing()
     rehearsal: Rehearsal | None = None
+    auxiliary_weight: float = Field(
+        default=0.01, ge=0, description="Weight of the network's own loss (balance of a mixture of experts)."
+    )
     monitor: Monitor = Monitor()
     early_stopping: EarlyStopping | None = None
     checkpoints: Checkpoints = Checkpoints()
@@ -257,35 +305,6 @@ class Tracking(Strict):
     hardware_every_s: float = Field(default=10.0, ge=0.5)
 
 
-class BundleLabel(Strict):
-    """One class or structure as the bundle names it; ``value`` is the class index or the voxel value."""
-
-    value: int = Field(ge=0, le=255)
-    name: str = Field(min_length=1, max_length=64)
-    code: Code | None = None
-    category: Code | None = None
-    region: Code | None = None
-    color_rgb: tuple[int, int, int] = (200, 200, 200)
-
-
-class BundleConfig(Strict):
-    """What the model will say about itself. Text of the card stands in ``models/recipes/<name>.card.md``."""
-
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")
-    version: str = Field(default="1.0.0", pattern=r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$")
-    title: str = Field(min_length=1, max_length=120)
-    description: str = ""
-    intended_use: str = "Research and review support, not for primary diagnosis."
-    not_intended_for: str = ""
-    licence: str = Field(default="unstated", min_length=1)
-    training_data: str = ""
-    labels: tuple[BundleLabel, ...] = Field(min_length=1)
-    requirements: Requirements = Requirements()
-    inference: Inference = Inference()
-    postprocessing: Postprocessing = Postprocessing()
-    coverage: float = Field(default=0.95, gt=0, lt=1, description="Coverage of prediction sets.")
-
-
 class Recipe(Strict):
     """How a model is trained, from where its cases lie to what its bundle says."""
 
@@ -294,13 +313,14 @@ class Recipe(Strict):
     title: str = ""
     system: str = ""
     seed: int = Field(default=0, ge=0, lt=2**31)
-    task: Literal["classification", "segmentation"]
+    task: Literal["classification", "segmentation", "multitask"]
     spatial_dims: Literal[2, 3]
     data: Data
     preprocessing: Preprocessing = Preprocessing()
     transforms: Transforms = Transforms()
     network: NetworkConfig
     loss: LossConfig = LossConfig()
+    tasks: Tasks | None = None
     optimizer: Optimizer = AdamW()
     schedule: Schedule = Cosine()
     training: Training = Training()
@@ -310,18 +330,87 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
+        if self.training.rehearsal is not None and self.network.pretraining is None:
+            raise ValueError("training.rehearsal: there is no network.pretraining to rehearse")
+        if self.task != "classification" and self.training.mixup:
+            raise ValueError("training.mixup: mixup is for classification")
+        if self.task == "multitask":
+            self._check_tasks()
+        else:
+            self._check_single()
+        return self
+
+    def _check_single(self) -> None:
         values = sorted(label.value for label in self.bundle.labels)
+        if not values:
+            raise ValueError("bundle.labels: name at least one")
         if self.task == "classification" and values != list(range(len(values))):
             raise ValueError("bundle.labels: classes are numbered 0, 1, 2 …")
         if self.task == "segmentation" and 0 in values:
             raise ValueError("bundle.labels: value 0 is background and is not listed")
-        if self.training.rehearsal is not None and self.network.pretraining is None:
-            raise ValueError("training.rehearsal: there is no network.pretraining to rehearse")
-        if self.task == "segmentation" and self.training.mixup:
-            raise ValueError("training.mixup: mixup is for classification")
-        return self
+        for field, given in (
+            ("tasks", self.tasks is not None),
+            ("bundle.classes", bool(self.bundle.classes)),
+            ("bundle.measurements", bool(self.bundle.measurements)),
+            ("training.monitor", self.training.monitor.value in ("mae", "score")),
+        ):
+            if given:
+                raise ValueError(f"{field}: this is for the task multitask; the recipe's task is {self.task}")
+
+    def _check_tasks(self) -> None:
+        trained = self.task_names
+        if not trained:
+            raise ValueError("tasks: name at least one of segmentation, classification and regression")
+        if any(label.value == 0 for label in self.bundle.labels):
+            raise ValueError("bundle.labels: value 0 is background and is not listed")
+        for name, field, count in (
+            ("segmentation", "labels", len(self.bundle.labels)),
+            ("classification", "classes", len(self.bundle.classes)),
+            ("regression", "measurements", len(self.bundle.measurements)),
+        ):
+            least = 2 if name == "classification" else 1
+            if name in trained and count < least:
+                raise ValueError(f"bundle.{field}: tasks.{name} needs at least {least} of them")
+        needed = {"dice": "segmentation", "mae": "regression"}
+        needed |= dict.fromkeys(("accuracy", "macro_f1", "auc"), "classification")
+        monitor = self.training.monitor.value
+        if needed.get(monitor, trained[0]) not in trained:
+            raise ValueError(f"training.monitor: {monitor} needs tasks.{needed[monitor]}")
+        if self.bundle.inference.patch_kji is not None or self.data.sampling is not None:
+            raise ValueError(
+                "data.sampling and bundle.inference.patch_kji: several tasks are answered on the whole image; "
+                "set preprocessing.conform or preprocessing.resize_hw instead"
+            )
+
+    @property
+    def task_names(self) -> tuple[TaskName, ...]:
+        """What is trained; of a recipe with several tasks those that are given, in the order of the answers."""
+        if self.task != "multitask":
+            return (self.task,)
+        return () if self.tasks is None else tuple(self.tasks.losses)
+
+    @property
+    def structures(self) -> tuple[BundleLabel, ...]:
+        """Structures that the network segments; empty when it doesn't."""
+        return self.bundle.labels if "segmentation" in self.task_names else ()
+
+    @property
+    def classes(self) -> tuple[BundleLabel, ...]:
+        """Classes that the network tells apart; empty when it doesn't."""
+        if "classification" not in self.task_names:
+            return ()
+        return self.bundle.classes if self.task == "multitask" else self.bundle.labels
+
+    @property
+    def measurements(self) -> tuple[BundleMeasurement, ...]:
+        """Numbers that the network estimates; empty when it doesn't."""
+        return self.bundle.measurements if "regression" in self.task_names else ()
 
     @property
     def out_channels(self) -> int:
-        """Channels of the network's output: classes, or background and the highest label value."""
-        return max(label.value for label in self.bundle.labels) + 1
+        """Channels of the network's first output: classes, or background and the highest label value.
+
+        Of several tasks those of the segmentation, 0 without one.
+        """
+        labels = self.structures if self.task == "multitask" else self.bundle.labels
+        return max((label.value for label in labels), default=-1) + 1
