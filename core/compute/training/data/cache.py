@@ -32,7 +32,7 @@ from core.recipes.cases import Case
 from core.recipes.schema import Recipe
 
 _LOG = logging.getLogger(__name__)
-_VERSION = 1
+_VERSION = 2
 _SUFFIX = ".case"
 _READ_WHOLE_BYTES = 4 << 20
 _OPEN_MAPS = 32
@@ -254,6 +254,7 @@ def case_key(case: Case, recipe: Recipe) -> str:
     document = {
         "version": [_VERSION, np.__version__, scipy.__version__],
         "task": recipe.task,
+        "segmented": bool(recipe.structures),
         "spatial_dims": recipe.spatial_dims,
         "preprocessing": recipe.preprocessing.model_dump(mode="json"),
         "source": recipe.data.source.model_dump(mode="json"),

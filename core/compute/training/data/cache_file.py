@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.compute.training.data.prepare import Sample
+from core.compute.training.data.targets import Facts
 from core.config.sealed_file import open_plain
 from core.recipes.cases import UNJUDGED
 
@@ -50,6 +51,8 @@ class CachedCase:
         Label value (0 too) → number of its voxels.
     spacing_mm : tuple of float
         (k, j, i).
+    facts : Facts
+        What reading the case gave beside the voxels (procedural cases); what the source knows isn't repeated here.
     """
 
     image: NDArray
@@ -57,6 +60,7 @@ class CachedCase:
     foreground: Mapping[int, NDArray] = field(default_factory=dict)
     voxels: Mapping[int, int] = field(default_factory=dict)
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    facts: Facts = field(default_factory=Facts)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -90,6 +94,7 @@ class CachedCase:
             {value: np.array(index) for value, index in self.foreground.items()},
             dict(self.voxels),
             self.spacing_mm,
+            self.facts,
         )
 
 
@@ -99,9 +104,10 @@ def compact(sample: Sample, seed: int) -> CachedCase:
     float16 is taken when no value is off by more than 1/2000 of the image's range.
     """
     image = sample.image.detach().numpy()
-    label = sample.target.numpy() if isinstance(sample.target, torch.Tensor) else None
+    found = sample.label_map
+    label = None if found is None else found.numpy()
     foreground, voxels = ({}, {}) if label is None else _foreground(label, seed)
-    return CachedCase(_narrowed(image), label, foreground, voxels, sample.spacing_mm)
+    return CachedCase(_narrowed(image), label, foreground, voxels, sample.spacing_mm, sample.facts)
 
 
 def _narrowed(image: NDArray[np.float32]) -> NDArray:
@@ -147,6 +153,7 @@ def write_case(stream: IO[bytes], case: CachedCase) -> int:
         "arrays": table,
         "voxels": {str(value): count for value, count in case.voxels.items()},
         "spacing_mm": case.spacing_mm,
+        "facts": [case.facts.label, dict(case.facts.values), case.facts.text],
         "payload": offset,
         "crc32": crc,
     }
@@ -216,7 +223,9 @@ def _case(view: memoryview, header: dict[str, Any], start: int) -> CachedCase:
     }
     voxels = {int(value): int(count) for value, count in header["voxels"].items()}
     k, j, i = (float(n) for n in header["spacing_mm"])
-    return CachedCase(arrays["image"], arrays.get("label"), foreground, voxels, (k, j, i))
+    known, values, report = header["facts"]
+    facts = Facts(known, {str(name): float(value) for name, value in values.items()}, report)
+    return CachedCase(arrays["image"], arrays.get("label"), foreground, voxels, (k, j, i), facts)
 
 
 def _bytes(array: NDArray) -> memoryview:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,14 +12,18 @@ from torch.utils.data import Dataset
 from core.compute.training.data.cache import CaseCache, case_key
 from core.compute.training.data.cache_file import CachedCase
 from core.compute.training.data.patches import cut, draw_starts, window_size
-from core.compute.training.data.prepare import Sample, prepare_case
+from core.compute.training.data.prepare import Sample, Target, prepare_case
+from core.compute.training.data.targets import Facts, targets_of
 from core.compute.training.data.transforms import Pipeline
 from core.compute.training.sampler import Draw
 from core.domain.errors import InputError
 from core.recipes.cases import Case
 from core.recipes.schema import Recipe
 
-_WINDOWS, _TRANSFORMS = 1, 2
+if TYPE_CHECKING:
+    from core.compute.text import TextEncoder
+
+_WINDOWS, _TRANSFORMS, _HIDDEN_TEXT = 1, 2, 3
 
 
 class CaseDataset(Dataset[list[Sample]]):
@@ -37,6 +41,11 @@ class CaseDataset(Dataset[list[Sample]]):
         Transforms of the part.
     windows : bool
         Whether ``data.sampling`` applies (training) or whole images are given (validation, test).
+
+    Attributes
+    ----------
+    texts : TextEncoder or None
+        Turns reports into word pieces, where the recipe uses them.
     """
 
     def __init__(
@@ -45,6 +54,8 @@ class CaseDataset(Dataset[list[Sample]]):
         self.cases = tuple(cases)
         self.recipe, self.cache, self.pipeline = recipe, cache, pipeline
         self.sampling = recipe.data.sampling if windows else None
+        self.texts: TextEncoder | None = None
+        self._hidden_share = recipe.data.text.dropout if windows and recipe.data.text is not None else 0.0
         self._keys: dict[int, str] = {}
 
     def __len__(self) -> int:
@@ -64,11 +75,26 @@ class CaseDataset(Dataset[list[Sample]]):
         case, prepared = self.cases[draw.case], self.prepared(draw.case)
         seed = (self.recipe.seed, draw.epoch, draw.case, draw.occurrence)
         samples = []
+        facts = prepared.facts.beside(case)
+        text = self._word_pieces(facts, seed)
         for number, (image, label) in enumerate(self._pieces(prepared, seed)):
-            target = label if label is not None else self._class_of(case)
-            whole = Sample(image, target, case.id, prepared.spacing_mm, case.attributes)
+            target = self._target(image, label, facts, case)
+            whole = Sample(image, target, case.id, prepared.spacing_mm, case.attributes, facts, text)
             samples.append(self.pipeline(whole, (*seed, _TRANSFORMS, number)))
         return samples
+
+    def facts(self, index: int) -> Facts:
+        """Return what is known of a case; one that has no files is prepared for it."""
+        case = self.cases[index]
+        read = self.prepared(index).facts if case.seed is not None or not case.images else Facts()
+        return read.beside(case)
+
+    def _word_pieces(self, facts: Facts, seed: tuple[int, ...]) -> torch.Tensor | None:
+        if self.texts is None:
+            return None
+        hidden = self._hidden_share and np.random.default_rng((*seed, _HIDDEN_TEXT)).random()
+        shown = None if hidden < self._hidden_share else facts.text
+        return torch.tensor(self.texts.encode(shown), dtype=torch.int64)
 
     def _pieces(
         self, prepared: CachedCase, seed: tuple[int, ...]
@@ -81,11 +107,14 @@ class CaseDataset(Dataset[list[Sample]]):
         pad = self.recipe.bundle.inference.pad_value
         return [cut(prepared, start, size, pad, self.pipeline.margin) for start in starts]
 
-    @staticmethod
-    def _class_of(case: Case) -> int:
-        if case.label is None:
+    def _target(self, image: torch.Tensor, label: torch.Tensor | None, facts: Facts, case: Case) -> Target:
+        if self.recipe.task == "multitask":
+            return targets_of(label, facts, case.id, self.recipe, tuple(image.shape[1:]))
+        if label is not None:
+            return label
+        if facts.label is None:
             raise InputError("training.target", f"The case {case.id} has no class.", "Correct the data set.")
-        return case.label
+        return facts.label
 
 
 def collate(drawn: Sequence[Sequence[Sample]]) -> dict[str, Any]:
@@ -95,7 +124,9 @@ def collate(drawn: Sequence[Sequence[Sample]]) -> dict[str, Any]:
     -------
     dict
         ``image`` ``(N, C, …)`` float32, ``target`` ``(N,)`` or ``(N, …)`` int64, ``case`` list of N ids,
-        ``spacing_mm`` list of N (k, j, i). N is the number of draws times the windows per draw.
+        ``spacing_mm`` list of N (k, j, i), where reports are used ``text`` ``(N, L)`` int64. Targets of several tasks
+        are a dict of such by task, those of the regression ``(N, R)`` float32. N is the number of draws times the
+        windows per draw.
 
     Raises
     ------
@@ -111,16 +142,28 @@ def collate(drawn: Sequence[Sequence[Sample]]) -> dict[str, Any]:
                 f"The images of {first.case} ({_size(first)}) and {sample.case} ({_size(sample)}) differ in size.",
                 "Set preprocessing.resize_hw, preprocessing.conform or data.sampling, or a batch of 1.",
             )
-    targets = [
-        sample.target if isinstance(sample.target, torch.Tensor) else torch.tensor(sample.target)
-        for sample in samples
-    ]
-    return {
+    batch: dict[str, Any] = {
         "image": torch.stack([sample.image for sample in samples]),
-        "target": torch.stack(targets).long(),
+        "target": _stacked([sample.target for sample in samples]),
         "case": [sample.case for sample in samples],
         "spacing_mm": [sample.spacing_mm for sample in samples],
     }
+    texts = [sample.text for sample in samples if sample.text is not None]
+    if texts:
+        batch["text"] = torch.stack(texts)
+    return batch
+
+
+def _stacked(targets: Sequence[Target]) -> torch.Tensor | dict[str, torch.Tensor]:
+    several = [target for target in targets if isinstance(target, dict)]
+    if several:
+        return {task: _whole(torch.stack([one[task] for one in several])) for task in several[0]}
+    single = [target for target in targets if not isinstance(target, dict)]
+    return torch.stack([torch.as_tensor(target) for target in single]).long()
+
+
+def _whole(target: torch.Tensor) -> torch.Tensor:
+    return target if target.is_floating_point() else target.long()
 
 
 def _size(sample: Sample) -> str:

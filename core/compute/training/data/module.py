@@ -9,6 +9,7 @@ from pathlib import Path
 from core.compute.training.data.cache import CaseCache
 from core.compute.training.data.dataset import CaseDataset
 from core.compute.training.data.loader import BatchLoader
+from core.compute.training.data.texts import text_encoder
 from core.compute.training.data.transforms import build_transforms
 from core.compute.training.sampler import ResumableSampler, balanced_weights
 from core.domain.errors import InputError
@@ -75,6 +76,12 @@ class TrainingData:
             for part, cases in self.parts.items()
         }
         self._weights = self._drawing_weights()
+        if recipe.data.text is not None:
+            train = self.datasets[Part.TRAIN]
+            texts = [train.facts(index).text for index in range(len(train))]
+            encoder = text_encoder(recipe.data.text, texts, out)
+            for dataset in self.datasets.values():
+                dataset.texts = encoder
 
     def train_loader(
         self,
@@ -133,13 +140,15 @@ class TrainingData:
 
         The latter prepares every training case that isn't in the cache yet.
         """
-        counts = [0] * self.recipe.out_channels
-        if self.recipe.task == "classification":
-            for case in self.parts[Part.TRAIN]:
-                if case.label is not None and case.label < len(counts):
-                    counts[case.label] += 1
-            return tuple(counts)
+        return self.counts_of("classification" if self.recipe.classes else "segmentation")
+
+    def counts_of(self, task: str) -> tuple[int, ...]:
+        """Return ``class_counts`` of one of the tasks that a recipe trains."""
         dataset = self.datasets[Part.TRAIN]
+        if task == "classification":
+            labels = [dataset.facts(index).label for index in range(len(dataset))]
+            return tuple(labels.count(number) for number in range(len(self.recipe.classes)))
+        counts = [0] * self.recipe.out_channels
         for index in range(len(dataset)):
             for value, voxels in dataset.prepared(index).voxels.items():
                 if value != UNJUDGED:
@@ -152,7 +161,8 @@ class TrainingData:
 
         Of a segmentation the labels count, not the background.
         """
-        counts = [self.class_counts[label.value] for label in self.recipe.bundle.labels]
+        named = self.recipe.classes or self.recipe.structures
+        counts = [self.class_counts[label.value] for label in named]
         return max(counts) / min(counts) if min(counts) else float("inf")
 
     def prepare_all(self, progress: Progress = no_progress, cancel: CancelToken | None = None) -> None:
@@ -188,7 +198,8 @@ class TrainingData:
                 f"The {part.value} part has no case.",
                 "Check data.split and data.source.",
             )
-        size = 1 if self.recipe.task == "segmentation" else batch_size or self._batch_size
+        whole = self.recipe.task != "classification"
+        size = 1 if whole else batch_size or self._batch_size
         sampler = ResumableSampler(len(dataset), self.recipe.seed, None, rank, world, shuffle=False)
         return self._loader(dataset, sampler, size, workers)
 
@@ -201,13 +212,15 @@ class TrainingData:
     def _drawing_weights(self) -> Sequence[float] | None:
         if self.recipe.data.balance == "none":
             return None
-        if self.recipe.task == "segmentation":
+        if not self.recipe.classes:
             raise InputError(
                 "training.balance",
                 "data.balance weighs classes of whole images; a segmentation draws its labels evenly by itself.",
                 "Set data.balance to none and use data.sampling.",
             )
-        labels = [-1 if case.label is None else case.label for case in self.parts[Part.TRAIN]]
+        train = self.datasets[Part.TRAIN]
+        known = [train.facts(index).label for index in range(len(train))]
+        labels = [-1 if label is None else label for label in known]
         return [float(weight) for weight in balanced_weights(labels)]
 
 

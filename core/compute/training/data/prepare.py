@@ -9,15 +9,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core.bundles.manifest import Label, Manifest, Network, Weights
+from core.bundles.manifest import Label, Manifest, Measurement, Network, Weights
 from core.compute.inference.grids import ModelGrid
 from core.compute.inference.prepare import check_geometry, prepare_image, prepare_volume
+from core.compute.training.data.targets import Facts, class_of, facts_read, targets_of
 from core.domain.errors import InputError
 from core.domain.geometry import apply_reorientation
 from core.domain.volume import Volume
 from core.recipes.cases import UNJUDGED, Case, CaseData
 from core.recipes.reading import read_case
 from core.recipes.schema import Recipe
+
+Target = int | torch.Tensor | dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,26 +31,42 @@ class Sample:
     ----------
     image : torch.Tensor
         ``(C, H, W)`` or ``(C, K, J, I)`` float32.
-    target : int or torch.Tensor
-        Class, or label map ``(H, W)`` or ``(K, J, I)`` uint8 on the same grid.
+    target : int, torch.Tensor or dict of str to torch.Tensor
+        Class, or label map ``(H, W)`` or ``(K, J, I)`` uint8 on the same grid, or those of several tasks
+        (``targets.targets_of``).
     case : str
         Id of the case.
     spacing_mm : tuple of float
         Of the model grid, along the array axes: (k, j, i); ones for pictures.
     attributes : mapping of str to str
         As the source states them.
+    facts : Facts
+        What reading the case gave beside the voxels.
+    text : torch.Tensor or None
+        ``(L,)`` int64 word pieces of the report, 0 where there are none.
     """
 
     image: torch.Tensor
-    target: int | torch.Tensor
+    target: Target
     case: str = ""
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
     attributes: Mapping[str, str] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
+    text: torch.Tensor | None = None
+
+    @property
+    def label_map(self) -> torch.Tensor | None:
+        """The label map, None without one."""
+        if isinstance(self.target, dict):
+            return self.target.get("segmentation")
+        return self.target if isinstance(self.target, torch.Tensor) else None
 
 
 def preparation_manifest(recipe: Recipe) -> Manifest:
     """Return the manifest that the recipe's bundle will have, as far as preprocessing and fit are concerned."""
     kind = "image" if recipe.spatial_dims == 2 else "volume"
+    several = recipe.task == "multitask"
+    labels, classes = (recipe.structures, recipe.classes) if several else (recipe.bundle.labels, ())
     return Manifest(
         id=recipe.bundle.id,
         version=recipe.bundle.version,
@@ -57,7 +76,9 @@ def preparation_manifest(recipe: Recipe) -> Manifest:
         licence=recipe.bundle.licence,
         network=Network(name=recipe.network.name),
         weights=(Weights(file="model.safetensors", format="safetensors"),),
-        labels=tuple(Label.model_validate(label.model_dump()) for label in recipe.bundle.labels),
+        labels=tuple(Label.model_validate(label.model_dump()) for label in labels),
+        classes=tuple(Label.model_validate(label.model_dump()) for label in classes),
+        measurements=tuple(Measurement.model_validate(one.model_dump()) for one in recipe.measurements),
         preprocessing=recipe.preprocessing,
         inference=recipe.bundle.inference,
         requirements=recipe.bundle.requirements.model_copy(update={"kind": kind}),
@@ -92,8 +113,9 @@ def prepare_case(case: Case, recipe: Recipe, content: CaseData | None = None) ->
         grid = grid or own
     image = _stacked(images, recipe)
     spacing = (1.0, 1.0, 1.0) if grid is None else grid.model.spacing_kji_mm
-    target = _target(case, recipe, content, first, grid)
-    return Sample(image, target, case.id, _triple(spacing), dict(case.attributes))
+    facts = facts_read(content)
+    target = _target(case, recipe, content, first, grid, image)
+    return Sample(image, target, case.id, _triple(spacing), dict(case.attributes), facts)
 
 
 def _prepared(volume: Volume, manifest: Manifest) -> tuple[torch.Tensor, ModelGrid | None]:
@@ -133,27 +155,40 @@ def _stacked(images: dict[str, torch.Tensor], recipe: Recipe) -> torch.Tensor:
 
 
 def _target(
-    case: Case, recipe: Recipe, content: CaseData, first: Volume, grid: ModelGrid | None
-) -> int | torch.Tensor:
+    case: Case,
+    recipe: Recipe,
+    content: CaseData,
+    first: Volume,
+    grid: ModelGrid | None,
+    image: torch.Tensor,
+) -> Target:
+    facts = facts_read(content).beside(case)
     if recipe.task == "classification":
-        label = case.label if content.label is None else content.label
-        if label is None or not 0 <= label < recipe.out_channels:
-            raise InputError(
-                "training.target",
-                f"The case {case.id} has the class {label}; the recipe names {recipe.out_channels} classes.",
-                "Correct the data set or bundle.labels.",
-            )
+        label = class_of(facts, case.id, recipe)
+        if label is None:
+            raise InputError("training.target", f"The case {case.id} has no class.", "Correct the data set.")
         return int(label)
+    if recipe.task == "multitask":
+        labels = None
+        if content.labels is not None and recipe.structures:
+            labels = _label_map(case, recipe, content.labels, first, grid)
+        return targets_of(labels, facts, case.id, recipe, tuple(image.shape[1:]))
     if content.labels is None:
         raise InputError("training.target", f"The case {case.id} has no label map.", "Add its mask.")
-    if content.labels.shape != first.geometry.shape_kji:
+    return _label_map(case, recipe, content.labels, first, grid)
+
+
+def _label_map(
+    case: Case, recipe: Recipe, labels: NDArray[np.uint8], first: Volume, grid: ModelGrid | None
+) -> torch.Tensor:
+    if labels.shape != first.geometry.shape_kji:
         raise InputError(
             "training.target",
-            f"The label map of {case.id} has {content.labels.shape} voxels, its image {first.geometry.shape_kji}.",
+            f"The label map of {case.id} has {labels.shape} voxels, its image {first.geometry.shape_kji}.",
             "Give a mask on the grid of the image.",
         )
-    judged = content.labels
-    if recipe.loss.name == "cells":
+    judged = labels
+    if recipe.loss.name == "cells" or recipe.task == "multitask":
         judged = judged[judged != UNJUDGED]
     highest = int(judged.max(initial=0))
     if highest >= recipe.out_channels:
@@ -164,8 +199,8 @@ def _target(
             "Name the label in bundle.labels or map the value in data.source.values.",
         )
     if grid is None:
-        return torch.from_numpy(_resized(content.labels[0], recipe.preprocessing.resize_hw))
-    return torch.from_numpy(labels_on_model_grid(content.labels, grid))
+        return torch.from_numpy(_resized(labels[0], recipe.preprocessing.resize_hw))
+    return torch.from_numpy(labels_on_model_grid(labels, grid))
 
 
 def labels_on_model_grid(labels: NDArray[np.uint8], grid: ModelGrid) -> NDArray[np.uint8]:

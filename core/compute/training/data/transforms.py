@@ -75,13 +75,16 @@ class Pipeline:
             return sample
         # Some transforms of MONAI write into what they are given.
         item: Item = {IMAGE: sample.image.clone()}
-        labelled = isinstance(sample.target, torch.Tensor)
-        if isinstance(sample.target, torch.Tensor):
-            item[LABEL] = sample.target[None].clone()
+        labels = sample.label_map
+        if labels is not None:
+            item[LABEL] = labels[None].clone()
         with _plain_tensors():
             for number, (name, step) in enumerate(zip(self.names, self._steps, strict=True)):
                 item = _applied(name, step, item, np.random.RandomState(_word((*seed, number))), sample)
-        target = _whole_numbers(item[LABEL]) if labelled else sample.target
+        target = sample.target
+        if labels is not None:
+            moved = _whole_numbers(item[LABEL])
+            target = {**target, "segmentation": moved} if isinstance(target, dict) else moved
         return replace(sample, image=item[IMAGE].float().contiguous(), target=target)
 
 
@@ -129,7 +132,7 @@ def build_transforms(recipe: Recipe, part: Part) -> Pipeline:
     EnvironmentFault
         ``training.plugin``: an installed package's transform can't be loaded.
     """
-    target = Target(dims=recipe.spatial_dims, labelled=recipe.task == "segmentation")
+    target = Target(dims=recipe.spatial_dims, labelled=bool(recipe.structures))
     chosen: tuple[Transform, ...] = getattr(recipe.transforms, part.value)
     sampling = recipe.data.sampling if part is Part.TRAIN else None
     window = None if sampling is None else window_size(sampling, recipe.spatial_dims)
