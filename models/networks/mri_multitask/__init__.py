@@ -1,0 +1,1 @@
+"""Layers and networks for several tasks on magnetic resonance volumes."""
