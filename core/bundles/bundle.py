@@ -75,9 +75,12 @@ class Bundle:
         """Whether the bundle carries a reference input and its expected output."""
         return REFERENCE_INPUT in self.hashes and REFERENCE_EXPECTED in self.hashes
 
-    def weights(self, kind: Literal["safetensors", "onnx"]) -> Weights | None:
-        """Return the first weights file of that format."""
-        return next((weights for weights in self.manifest.weights if weights.format == kind), None)
+    def weights(
+        self, kind: Literal["safetensors", "onnx"], precision: Literal["float", "int8"] = "float"
+    ) -> Weights | None:
+        """Return the first weights file of that format and precision."""
+        of_kind = (weights for weights in self.manifest.weights if weights.format == kind)
+        return next((weights for weights in of_kind if weights.precision == precision), None)
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes.
@@ -137,7 +140,7 @@ def read_bundle(path: Path, *, keys: frozenset[bytes] | None = None) -> Bundle:
         if name == MANIFEST_FILE:
             manifest_bytes = data
     manifest = parse_manifest(manifest_bytes)
-    for needed in [weights.file for weights in manifest.weights] + [CARD_FILE, LICENCE_FILE]:
+    for needed in (*manifest.files(), CARD_FILE, LICENCE_FILE):
         if needed not in hashes:
             raise InputError("bundle.missing_file", f"The bundle lacks {needed}.", "Use the complete bundle.")
     return Bundle(path, manifest, verification, hashes, source)

@@ -10,9 +10,12 @@ import re
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from core.domain.coding import CodedConcept
+from core.bundles.consistency import check_manifest
+from core.bundles.strict import ANATOMICAL_STRUCTURE, TISSUE
+from core.bundles.strict import Code as Code
+from core.bundles.strict import Strict as _Strict
 from core.domain.errors import InputError
 from core.domain.segmentation import SegmentDefinition
 
@@ -25,28 +28,7 @@ _PERMUTATIONS_OF_AXES = {"LR", "PA", "SI"}
 Triple = tuple[float, float, float]
 Scalar = str | bool | int | float | None
 Param = Scalar | list[Scalar] | list[list[Scalar]]
-
-
-class _Strict(BaseModel):
-    """Frozen, no unknown fields, no coercion between types, no infinities."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class Code(_Strict):
-    """A coded concept: value, scheme designator (``"SCT"``), meaning."""
-
-    value: str = Field(min_length=1, max_length=64)
-    scheme: str = Field(min_length=1, max_length=16)
-    meaning: str = Field(min_length=1, max_length=128)
-
-    def concept(self) -> CodedConcept:
-        """Return the domain type."""
-        return CodedConcept(self.value, self.scheme, self.meaning)
-
-
-ANATOMICAL_STRUCTURE = Code(value="91723000", scheme="SCT", meaning="Anatomical Structure")
-TISSUE = Code(value="85756007", scheme="SCT", meaning="Tissue")
+InputName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$", max_length=32)]
 
 
 class Label(_Strict):
@@ -69,6 +51,38 @@ class Label(_Strict):
         return value
 
 
+class Measurement(_Strict):
+    """One number of the network's regression output: the value is ``mean + std * output``, in UCUM ``unit``.
+
+    Source: UCUM, the unified code for units of measure (``"mL"``, ``"mm"``, ``"1"`` for a plain number).
+    """
+
+    name: str = Field(min_length=1, max_length=64)
+    unit: str = Field(min_length=1, max_length=16, pattern=r"^[!-~]+$")
+    code: Code | None = None
+    mean: float = 0.0
+    std: float = Field(default=1.0, gt=0.0)
+
+
+class TextInput(_Strict):
+    """The report that the network may be given beside the image: WordPiece ids of a vocabulary in the bundle.
+
+    Ids beyond ``max_tokens`` are cut off and 0 fills up; no text is a row of zeros.
+    Source: Devlin et al., BERT, NAACL 2019 (WordPiece, ``vocab.txt``).
+    """
+
+    vocabulary_file: str = "text/vocab.txt"
+    max_tokens: int = Field(default=64, ge=1, le=4096)
+    lowercase: bool = True
+
+    @field_validator("vocabulary_file")
+    @classmethod
+    def _relative(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise ValueError("a vocabulary file is a plain relative path")
+        return value
+
+
 class Network(_Strict):
     """A network of ``models.networks.registry`` by name, with its JSON parameters."""
 
@@ -77,10 +91,18 @@ class Network(_Strict):
 
 
 class Weights(_Strict):
-    """A file of weights inside the bundle. ONNX input and output are the first of the graph."""
+    """A file of weights inside the bundle.
+
+    An ONNX graph takes the image first (and the text second where there is one); a single output is the logits,
+    a multitask graph names its outputs ``segmentation``, ``classification`` and ``regression``. ``encoding``
+    ``"int8"`` is a safetensors file of ``core.bundles.small_weights``; ``precision`` ``"int8"`` an ONNX graph that
+    calculates in whole numbers, beside the exact one.
+    """
 
     file: str
     format: Literal["safetensors", "onnx"]
+    encoding: Literal["float", "int8"] = "float"
+    precision: Literal["float", "int8"] = "float"
 
     @field_validator("file")
     @classmethod
@@ -88,6 +110,14 @@ class Weights(_Strict):
         if not _NAME.fullmatch(value):
             raise ValueError("a weights file is a plain relative path")
         return value
+
+    @model_validator(mode="after")
+    def _possible(self) -> Weights:
+        if self.encoding == "int8" and self.format != "safetensors":
+            raise ValueError("encoding int8 is for safetensors; an ONNX graph has precision int8")
+        if self.precision == "int8" and self.format != "onnx":
+            raise ValueError("precision int8 is for ONNX; a safetensors file has encoding int8")
+        return self
 
 
 class Clip(_Strict):
@@ -325,7 +355,13 @@ class Explain(_Strict):
 
 
 class Manifest(_Strict):
-    """The whole of ``bundle.json``."""
+    """The whole of ``bundle.json``.
+
+    ``labels`` are the structures of a segmentation or the classes of a classification. A multitask model has
+    structures in ``labels`` and classes and numbers of its own in ``classes`` and ``measurements``, each possibly
+    empty. ``inputs`` names the contrasts in the order of the network's channels (empty: one series); with
+    ``missing_inputs`` ``"zeros"`` a contrast that isn't there is a channel of zeros after preprocessing.
+    """
 
     schema_version: Literal[1] = 1
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")
@@ -341,7 +377,12 @@ class Manifest(_Strict):
     metrics: dict[str, float | list[float] | str] = Field(default_factory=dict)
     network: Network | None = None
     weights: tuple[Weights, ...] = Field(min_length=1)
-    labels: tuple[Label, ...] = Field(min_length=1)
+    labels: tuple[Label, ...] = ()
+    classes: tuple[Label, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    inputs: tuple[InputName, ...] = Field(default=(), max_length=8)
+    missing_inputs: Literal["refuse", "zeros"] = "refuse"
+    text: TextInput | None = None
     preprocessing: Preprocessing = Preprocessing()
     inference: Inference = Inference()
     postprocessing: Postprocessing = Postprocessing()
@@ -352,19 +393,7 @@ class Manifest(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
-        values = [label.value for label in self.labels]
-        if len(set(values)) != len(values) or len({label.name for label in self.labels}) != len(values):
-            raise ValueError("label values and names are unique")
-        if self.task == "segmentation" and 0 in values:
-            raise ValueError("value 0 is background and is not listed among the labels")
-        if self.task == "classification" and sorted(values) != list(range(len(values))):
-            raise ValueError("classes are numbered 0, 1, 2 …")
-        if self.network is None and not any(w.format == "onnx" for w in self.weights):
-            raise ValueError("without a network there must be an ONNX file")
-        if self.network is not None and not any(w.format == "safetensors" for w in self.weights):
-            raise ValueError("a network needs a safetensors file")
-        if not {rule.value for rule in self.postprocessing.rules} <= set(values):
-            raise ValueError("a clean-up rule names a value that is not among the labels")
+        check_manifest(self)
         return self
 
     @property
@@ -372,16 +401,40 @@ class Manifest(_Strict):
         """Whether the network takes volumes."""
         return self.requirements.kind == "volume"
 
+    @property
+    def structures(self) -> tuple[Label, ...]:
+        """What the voxels are labelled with; empty for a model without a label map."""
+        return () if self.task == "classification" else self.labels
+
+    @property
+    def image_classes(self) -> tuple[Label, ...]:
+        """Classes of the whole image in the order of their values; empty for a model that doesn't classify."""
+        classes = self.labels if self.task == "classification" else self.classes
+        return tuple(sorted(classes, key=lambda label: label.value))
+
+    def channels_in(self) -> int:
+        """Number of input channels: one per contrast, or those of the picture."""
+        return len(self.inputs) or self.preprocessing.channels
+
     def channels_out(self) -> int:
-        """Number of output channels: background and the highest value, or the classes."""
-        return max(label.value for label in self.labels) + 1
+        """Number of channels of the label map or of the classes: background and the highest value, or the
+        classes; 0 for a multitask model without structures.
+        """
+        return max((label.value for label in self.labels), default=-1) + 1
 
     def label(self, name: str) -> Label:
-        """Return the label of that name (case is ignored); raises InputError ``model.label`` otherwise."""
-        for label in self.labels:
+        """Return the class or the structure of that name (case is ignored), a class before a structure.
+
+        Raises
+        ------
+        InputError
+            ``model.label`` otherwise.
+        """
+        known_labels = (*self.classes, *self.labels)
+        for label in known_labels:
             if label.name.casefold() == name.casefold():
                 return label
-        known = ", ".join(label.name for label in self.labels)
+        known = ", ".join(label.name for label in known_labels)
         raise InputError("model.label", f"{self.title} has no class “{name}”.", f"Choose one of: {known}.")
 
     def segments(self) -> tuple[SegmentDefinition, ...]:
@@ -397,6 +450,11 @@ class Manifest(_Strict):
             )
             for label in self.labels
         )
+
+    def files(self) -> tuple[str, ...]:
+        """Return the files of the bundle that the manifest names: weights, and the vocabulary of a text."""
+        vocabulary = () if self.text is None else (self.text.vocabulary_file,)
+        return (*(weights.file for weights in self.weights), *vocabulary)
 
     def to_json(self) -> bytes:
         """Return the document as UTF-8 JSON, indented, ending in a line feed."""

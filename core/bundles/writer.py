@@ -109,10 +109,10 @@ def write_bundle(
         raise InputError(
             "bundle.exists", f"{folder.name} already exists.", "Remove it or choose another name."
         )
-    for weights in manifest.weights:
-        if weights.file not in files:
+    for name in manifest.files():
+        if name not in files:
             raise InputError(
-                "bundle.missing_file", f"{weights.file} was not given.", "Give every weights file."
+                "bundle.missing_file", f"{name} was not given.", "Give every file that the manifest names."
             )
     content = {
         **files,
@@ -168,30 +168,17 @@ def monai_metadata(manifest: Manifest) -> bytes:
         spatial = list(manifest.inference.patch_kji)
     elif manifest.preprocessing.resize_hw is not None:
         spatial = list(manifest.preprocessing.resize_hw)
-    names = {str(label.value): label.name for label in manifest.labels}
-    if manifest.task == "segmentation":
-        names = {"0": "background", **names}
-    channels = manifest.channels_out()
+    contrasts = manifest.inputs or ("image",) * manifest.preprocessing.channels
     image = {
         "type": "image",
         "format": "magnitude",
         "modality": "/".join(manifest.requirements.modalities) or "any",
-        "num_channels": manifest.preprocessing.channels,
+        "num_channels": manifest.channels_in(),
         "spatial_shape": spatial,
         "dtype": "float32",
         "value_range": [],
         "is_patch_data": manifest.inference.patch_kji is not None,
-        "channel_def": {str(index): "image" for index in range(manifest.preprocessing.channels)},
-    }
-    prediction = {
-        "type": "image" if manifest.task == "segmentation" else "probabilities",
-        "format": "segmentation" if manifest.task == "segmentation" else "classes",
-        "num_channels": channels,
-        "spatial_shape": spatial if manifest.task == "segmentation" else [channels],
-        "dtype": "float32",
-        "value_range": [0, channels - 1],
-        "is_patch_data": manifest.inference.patch_kji is not None,
-        "channel_def": names,
+        "channel_def": {str(index): name for index, name in enumerate(contrasts)},
     }
     document = {
         "version": manifest.version,
@@ -205,6 +192,49 @@ def monai_metadata(manifest: Manifest) -> bytes:
         "authors": "",
         "copyright": manifest.licence,
         "intended_use": manifest.intended_use,
-        "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": prediction}},
+        "network_data_format": {"inputs": {"image": image}, "outputs": _outputs(manifest, spatial)},
     }
     return (json.dumps(document, indent=2) + "\n").encode()
+
+
+def _outputs(manifest: Manifest, spatial: list[Any]) -> dict[str, Any]:
+    """Return the outputs of ``network_data_format``: ``pred``, or one per task of a multitask model."""
+    several = manifest.task == "multitask"
+    outputs: dict[str, Any] = {}
+    if manifest.structures:
+        names = {"0": "background"} | {str(label.value): label.name for label in manifest.structures}
+        is_patch = manifest.inference.patch_kji is not None
+        outputs["segmentation" if several else "pred"] = {
+            "type": "image",
+            "format": "segmentation",
+            "spatial_shape": spatial,
+            **_numbers(names, manifest.channels_out(), is_patch),
+        }
+    if manifest.image_classes:
+        names = {str(label.value): label.name for label in manifest.image_classes}
+        outputs["classification" if several else "pred"] = {
+            "type": "probabilities",
+            "format": "classes",
+            "spatial_shape": [len(names)],
+            **_numbers(names, len(names), False),
+        }
+    if manifest.measurements:
+        names = {str(index): item.name for index, item in enumerate(manifest.measurements)}
+        outputs["regression"] = {
+            "type": "probabilities",
+            "format": "regression",
+            "spatial_shape": [len(names)],
+            **_numbers(names, len(names), False),
+            "value_range": [],
+        }
+    return outputs
+
+
+def _numbers(names: dict[str, str], channels: int, is_patch: bool) -> dict[str, Any]:
+    return {
+        "num_channels": channels,
+        "dtype": "float32",
+        "value_range": [0, channels - 1],
+        "is_patch_data": is_patch,
+        "channel_def": names,
+    }

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import numpy as np
+import safetensors.numpy
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import nn
 
 from core.bundles.bundle import Bundle
+from core.bundles.small_weights import decode_int8
 from core.domain.errors import EnvironmentFault, InputError
 from models.networks.plugins import BrokenNetworkError
 from models.networks.registry import build
@@ -16,7 +21,8 @@ from models.networks.registry import build
 def load_network(bundle: Bundle) -> nn.Module | None:
     """Build the manifest's network and load its safetensors; None when the bundle has ONNX only.
 
-    The module is in evaluation mode, its parameters take no gradient, and no ReLU works in place (in-place
+    Weights that are stored small (float16, or int8 with scales) are turned into float32. The module is in
+    evaluation mode, its parameters take no gradient, and no ReLU works in place (in-place
     operations break attribution hooks).
 
     Raises
@@ -45,7 +51,7 @@ def load_network(bundle: Bundle) -> nn.Module | None:
             f"{manifest.title} needs a package that is missing or broken here: {error}.",
             "Install overread[train] or the package that brings the network.",
         ) from error
-    _fill(network, bundle.read(weights.file), manifest.title)
+    _fill(network, bundle.read(weights.file), weights.encoding, manifest.title)
     return frozen(network)
 
 
@@ -57,20 +63,26 @@ def frozen(network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def _fill(network: nn.Module, data: bytes, title: str) -> None:
+def _fill(network: nn.Module, data: bytes, encoding: Literal["float", "int8"], title: str) -> None:
     wrong = InputError(
         "model.weights",
         f"The weights of {title} don't belong to its network.",
         "Get the bundle again from its maker.",
     )
     try:
-        state = safetensors.torch.load(data)
-    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        state = _decoded(data) if encoding == "int8" else safetensors.torch.load(data)
+    except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise wrong from error
     own = network.state_dict()
     if set(state) != set(own) or any(state[name].shape != own[name].shape for name in own):
         raise wrong
     network.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in state.items()})
+
+
+def _decoded(data: bytes) -> dict[str, torch.Tensor]:
+    """Return the tensors of a file of eight-bit weights as float32."""
+    decoded = decode_int8(safetensors.numpy.load(data))
+    return {name: torch.from_numpy(np.array(array, order="C")) for name, array in decoded.items()}
 
 
 def available_device(wanted: str) -> tuple[str, str | None]:
