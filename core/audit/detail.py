@@ -11,7 +11,7 @@ from core.domain.errors import BugError
 
 ALLOWED_KEYS = frozenset(
     {
-        "anchors", "as", "backend", "by", "candidate_id", "cases", "ci_high", "ci_low", "class_label",
+        "alias", "anchors", "as", "backend", "by", "candidate_id", "cases", "ci_high", "ci_low", "class_label",
         "copies", "count", "days", "decision_id", "device", "difference", "epochs", "error_code", "events",
         "explanation_id", "fallbacks", "files", "finding_id", "findings", "first_bad_seq", "formats", "from",
         "from_sha256", "from_version", "full", "gates", "hits", "input_sha256", "instances", "job_id", "kind",

@@ -24,6 +24,7 @@ from core.cli import (
     library_commands,
     model_commands,
     recipe_commands,
+    registry_commands,
     review_commands,
     system_commands,
     train_command,
@@ -53,6 +54,7 @@ evaluate_command.register(app)
 recipe_commands.register(app)
 finetune_commands.register(app)
 experiment_commands.register(app)
+registry_commands.register(app)
 
 
 def open_window() -> int:

@@ -79,6 +79,11 @@ class Paths:
         return self.root / "training"
 
     @property
+    def registry(self) -> Path:
+        """The data scientist's registry of models: MLflow's database, and the files of each version."""
+        return self.root / "registry"
+
+    @property
     def logs(self) -> Path:
         """Rotating logs, free of identity."""
         return self.root / "logs"

@@ -46,6 +46,8 @@ class AuditCode(StrEnum):
     CANDIDATE_EVALUATED = "candidate-evaluated"
     MODEL_PROMOTED = "model-promoted"
     MODEL_ROLLED_BACK = "model-rolled-back"
+    MODEL_REGISTERED = "model-registered"
+    MODEL_ALIAS = "model-alias"
 
 
 class AuditOutcome(IntEnum):

@@ -1,0 +1,1 @@
+"""The data scientist's registry of models: versions, aliases, tags and lineage, kept by MLflow in SQLite."""
