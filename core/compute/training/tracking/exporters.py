@@ -18,6 +18,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
+from core.config.telemetry import refuse_telemetry
 from core.recipes.schema import Tracking
 
 LOG = logging.getLogger(__name__)
@@ -217,6 +218,7 @@ def mlflow_uri(folder: Path) -> str:
 
 
 def _mlflow(folder: Path, facts: RunFacts) -> Logger:
+    refuse_telemetry()
     return MLFlowLogger(
         experiment_name=facts.name,
         run_name=facts.run_id,
