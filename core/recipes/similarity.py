@@ -65,9 +65,14 @@ def first_of(group: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def same_files(cases: Sequence[Case]) -> Pairs:
-    """Return pairs of cases (indices) that share an image of the same bytes, whatever it is called."""
+    """Return pairs of cases (indices) that share an image of the same bytes, whatever it is called.
+
+    A case that is one of many in its files (it has a ``seed``) isn't compared by them.
+    """
     by_size: dict[int, list[tuple[int, Path]]] = defaultdict(list)
     for number, case in enumerate(cases):
+        if case.seed is not None:
+            continue
         for path in dict.fromkeys(path for paths in case.images.values() for path in paths):
             by_size[path.stat().st_size].append((number, path))
     pairs = []

@@ -139,6 +139,76 @@ class PaintedLesions(Strict):
     seed: int = Field(default=1, ge=0)
 
 
+class NpzArrays(Strict):
+    """One NumPy archive with ``train_images``, ``train_labels``, ``val_…`` and ``test_…``, as MedMNIST ships them.
+
+    The archive says the parts (split method “given”). ``file`` is below the data folder; empty: the only ``.npz`` in
+    it. Of pictures with equal pixels one stays, the one that judges, unless ``repeats`` is ``keep``.
+    """
+
+    name: Literal["npz_arrays"]
+    file: str = ""
+    modality: str = Field(default="OT", pattern=r"^[A-Z]{2,16}$")
+    repeats: Literal["leave_out", "keep"] = "leave_out"
+
+
+class Radiographs(Strict):
+    """Radiographs of procedural chests with and without a painted consolidation, ``size`` pixels high and wide.
+
+    ``count`` train, ``held_out`` validate and as many test. ``contrast`` is how much a consolidation brightens the lung
+    (share of the grey range) at most.
+    """
+
+    count: int = Field(default=200, ge=2, le=100_000)
+    held_out: int = Field(default=50, ge=2, le=100_000)
+    size: int = Field(default=32, ge=16, le=256)
+    contrast: float = Field(default=0.35, gt=0, le=1)
+
+
+class SyntheticReports(Strict):
+    """Pictures with an invented report each, to try image and text together where no real reports are at hand.
+
+    The pictures are those of an archive (classes 0 without, 1 with pneumonia), or procedural radiographs. Of the
+    reports the share ``informative`` tells the truth about the picture, the others tell of a finding drawn by lot;
+    ``missing`` of the cases have none.
+    """
+
+    name: Literal["synthetic_reports"]
+    pictures: NpzArrays | None = None
+    radiographs: Radiographs = Radiographs()
+    informative: float = Field(default=0.9, ge=0, le=1)
+    missing: float = Field(default=0.0, ge=0, le=1)
+    seed: int = Field(default=1, ge=0)
+
+
+class RealHead(Strict):
+    """A real T1-weighted head below the data folder with MeshNet's eighteen classes and the brain's envelope."""
+
+    folder: str = ""
+    t1: str = "t1_crop.nii.gz"
+    classes: str = "expected_meshnet30_18cls.nii.gz"
+    envelope: str = "expected_mindgrab_mask.nii.gz"
+
+
+class BrainContrasts(Strict):
+    """Heads under random T1, T2 and FLAIR contrasts, without a lesion, with a mass or with small lesions.
+
+    Seeds ``first_seed`` … train, the ``holdout`` that follow are tested. ``real_head`` of the cases are deformations of
+    the head in ``reference``, the others are drawn; without a reference all are. ``real_signal`` is how often the T1 of
+    a real head shows its own signal instead of a drawn contrast. Cases are cubes of ``size`` voxels.
+    """
+
+    name: Literal["brain_contrasts"]
+    count: int = Field(ge=1, le=1_000_000)
+    holdout: int = Field(ge=0)
+    first_seed: int = Field(default=0, ge=0)
+    reference: RealHead | None = None
+    real_head: float = Field(default=0.8, ge=0, le=1)
+    real_signal: float = Field(default=0.5, ge=0, le=1)
+    size: int = Field(default=96, ge=16, le=256)
+    spacing_mm: float = Field(default=2.25, gt=0)
+
+
 class PluginSource(Strict):
     """A source of an installed package (entry point group ``overread.sources``), by its name there."""
 
@@ -157,6 +227,9 @@ Source = Annotated[
     | LibraryCases
     | Listed
     | PaintedLesions
+    | BrainContrasts
+    | NpzArrays
+    | SyntheticReports
     | PluginSource,
     Field(discriminator="name"),
 ]

@@ -31,6 +31,10 @@ class CaseSource(ABC):
 
     name: ClassVar[str]
 
+    def needs_folder(self, settings: Any) -> bool:  # noqa: ARG002
+        """Whether there must be a data folder; procedural sources make their cases themselves."""
+        return True
+
     @abstractmethod
     def cases(self, settings: Any, folder: Path, channels: tuple[str, ...]) -> list[Case]:
         """Return the cases below a folder.

@@ -17,6 +17,10 @@ class PhantomsSource(CaseSource):
 
     name = "phantoms"
 
+    def needs_folder(self, settings: Phantoms) -> bool:  # noqa: ARG002
+        """Whether there must be a data folder: no."""
+        return False
+
     def cases(self, settings: Phantoms, folder: Path, channels: tuple[str, ...]) -> list[Case]:  # noqa: ARG002
         """Return a case per seed, in order."""
         found = []

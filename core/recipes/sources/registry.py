@@ -11,6 +11,7 @@ from core.domain.errors import EnvironmentFault
 from core.recipes.cases import Case
 from core.recipes.nearest import did_you_mean
 from core.recipes.sources.base import CaseSource, check_unique, refusal
+from core.recipes.sources.brain_contrasts import BrainContrastsSource
 from core.recipes.sources.class_folders import ClassFoldersSource
 from core.recipes.sources.csv_manifest import CsvManifestSource
 from core.recipes.sources.dicom_series import DicomSeriesSource
@@ -18,8 +19,10 @@ from core.recipes.sources.image_mask_files import ImageMaskSource
 from core.recipes.sources.library_cases import LibraryCasesSource
 from core.recipes.sources.listed import ListedSource
 from core.recipes.sources.nifti_patients import NiftiPatientsSource
+from core.recipes.sources.npz_arrays import NpzArraysSource
 from core.recipes.sources.painted_lesions import PaintedLesionsSource
 from core.recipes.sources.phantoms import PhantomsSource
+from core.recipes.sources.synthetic_reports import SyntheticReportsSource
 from core.recipes.sources_schema import PluginSource, Source
 
 ENTRY_POINTS = "overread.sources"
@@ -27,6 +30,7 @@ ENTRY_POINTS = "overread.sources"
 SOURCES: dict[str, type[CaseSource]] = {
     source.name: source
     for source in (
+        BrainContrastsSource,
         ClassFoldersSource,
         CsvManifestSource,
         DicomSeriesSource,
@@ -34,8 +38,10 @@ SOURCES: dict[str, type[CaseSource]] = {
         LibraryCasesSource,
         ListedSource,
         NiftiPatientsSource,
+        NpzArraysSource,
         PaintedLesionsSource,
         PhantomsSource,
+        SyntheticReportsSource,
     )
 }
 
@@ -61,7 +67,7 @@ def list_cases(
         ``data.…`` naming the file and the remedy.
     """
     crawler = source_of(source)
-    if folder is None and source.name != "phantoms":
+    if folder is None and crawler.needs_folder(_settings(source)):
         raise refusal("no_folder", "This recipe needs a data folder.", "Give it with --data.")
     cases = check_unique(crawler.cases(_settings(source), folder or Path(), channels))
     if not cases:
