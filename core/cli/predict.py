@@ -28,6 +28,7 @@ from core.formats.images import read_image
 from core.formats.nifti import read_nifti, write_nifti
 from core.formats.nrrd import read_nrrd
 from core.services.measure import measure_segments
+from core.services.registered_models import registered_bundle
 
 NIFTI = (".nii", ".nii.gz")
 NRRD = (".nrrd", ".nhdr")
@@ -35,7 +36,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
 def find_bundle(model: str, home: Path | None) -> Bundle:
-    """Return the bundle of a catalogue id or a path.
+    """Return the bundle of a path, of a registered model (``NAME@ALIAS``), or of a catalogue id.
 
     Raises
     ------
@@ -46,6 +47,9 @@ def find_bundle(model: str, home: Path | None) -> Bundle:
     if path.exists():
         return read_bundle(path)
     paths = Paths.resolve(home)
+    known = registered_bundle(paths, model)
+    if known is not None:
+        return known
     return Catalogue([shipped_bundles_dir(), paths.bundles], read_pointers(paths.pointers)).get(model)
 
 

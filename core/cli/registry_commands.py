@@ -55,7 +55,7 @@ def list_command(
     as_json: JsonOption = False,
 ) -> None:
     """List registered models and their versions."""
-    from core.services.register_model import registered
+    from core.services.registered_models import registered
 
     rows = [version_document(one) for one in registered(Paths.resolve(home), name)]
     answer({"versions": rows}, as_json, lambda: [_line(row) for row in rows] or ["nothing is registered"])
@@ -65,7 +65,7 @@ def list_command(
 def show_command(reference: _Reference, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Show a version with its card and its lineage, from the data to the verdicts."""
     from core.registry.versions import parse_reference
-    from core.services.register_model import registered_bundle
+    from core.services.registered_models import registered_bundle
 
     paths = Paths.resolve(home)
     bundle = registered_bundle(paths, reference)

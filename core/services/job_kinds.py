@@ -15,6 +15,7 @@ from core.jobs.messages import SharedArraySpec, Task
 from core.jobs.shared_arrays import SharedArray
 from core.services.engine import Engine
 from core.services.list_models import catalogue
+from core.services.registered_models import registered_bundle
 
 
 class JobKind(Protocol):
@@ -79,5 +80,11 @@ def taken_out(block: SharedArray) -> NDArray:
 
 
 def find_bundle(engine: Engine, model_id: str) -> Bundle:
-    """Return a verified bundle: the shipped one, else the user's; raises InputError when there is none."""
-    return catalogue(engine).get(model_id)
+    """Return a verified bundle: a registered one by ``NAME@ALIAS``, the shipped one, else the user's.
+
+    Raises
+    ------
+    AppError
+        When there is none, or its files aren't what they were.
+    """
+    return registered_bundle(engine.paths, model_id) or catalogue(engine).get(model_id)

@@ -15,16 +15,16 @@ from core.bundles.bundle import Bundle, read_bundle
 from core.bundles.digest import bundle_digest
 from core.bundles.manifest import MANIFEST_FILE
 from core.config.atomic import atomic_write_text
-from core.config.paths import Paths
 from core.domain.audit import AuditCode
 from core.domain.errors import InputError, SafetyError
 from core.recipes.runs import RUN_FILE
 from core.registry.store import LINEAGE_FILE, ModelRegistry, RegisteredVersion, already
-from core.registry.versions import check_alias, check_name, is_reference, parse_reference, parse_version
+from core.registry.versions import check_alias, check_name, parse_reference, parse_version
 from core.services.engine import Engine
 from core.services.list_models import catalogue
 from core.services.model_lineage import Judged, evaluation_of, lineage_of
 from core.services.promote_model import plain_name
+from core.services.registered_models import registered_bundle, verified
 
 View = Callable[[Bundle, Path], Path | None]
 """Writes what MLflow's own readers open below a folder and returns where; None when the model has no such form."""
@@ -138,7 +138,7 @@ def set_alias(engine: Engine, reference: str, alias: str, *, by: str = "") -> Re
     """
     registry = ModelRegistry(engine.paths.registry)
     found = registry.find(parse_reference(reference))
-    _verified(found)
+    verified(found)
     if check_alias(alias) == PRODUCTION:
         evaluated = found.lineage().get("evaluation", {})
         candidate = found.lineage().get("candidate", {})
@@ -179,39 +179,6 @@ def set_tag(engine: Engine, reference: str, key: str, value: str) -> RegisteredV
     found = registry.find(parse_reference(reference))
     registry.set_tag(found, key, value)
     return registry.find(parse_reference(f"{found.name}@{found.version}"))
-
-
-def registered(paths: Paths, name: str = "") -> list[RegisteredVersion]:
-    """Return the versions of one model, or of all, each model's highest version first."""
-    registry = ModelRegistry(paths.registry)
-    names = (check_name(name),) if name else registry.names()
-    return [version for one in names for version in registry.versions(one)]
-
-
-def registered_bundle(paths: Paths, reference: str) -> Bundle | None:
-    """Return the bundle of ``NAME@ALIAS`` or ``NAME@X.Y.Z``; None when the text is no such reference.
-
-    Raises
-    ------
-    InputError
-        ``registry.unknown`` and what a reference can be wrong by.
-    SafetyError
-        ``registry.changed`` when the files aren't those that were registered.
-    """
-    if not is_reference(reference) or Path(reference).exists():
-        return None
-    return _verified(ModelRegistry(paths.registry).find(parse_reference(reference)))
-
-
-def _verified(found: RegisteredVersion) -> Bundle:
-    bundle = read_bundle(found.bundle)
-    if bundle_digest(bundle) != found.sha256:
-        raise SafetyError(
-            "registry.changed",
-            f"The files of {found.name}@{found.version} aren't those that were registered.",
-            "Restore the folder of this version from a backup, or use another version.",
-        )
-    return bundle
 
 
 def _opened(engine: Engine, model: str | Path) -> tuple[Bundle, Path | None]:

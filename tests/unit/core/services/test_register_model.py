@@ -17,6 +17,7 @@ from core.library import documents
 from core.registry.store import ModelRegistry
 from core.services import register_model as registry
 from core.services.engine import Engine
+from core.services.registered_models import registered, registered_bundle
 from core.services.verify_audit import list_events, verify
 from tests.fakes.bundles import make_segmentation_bundle
 from tests.fakes.engines import make_engine
@@ -77,7 +78,7 @@ def test_a_version_is_registered_with_its_lineage_and_found_by_version_and_alias
     assert lineage["run"]["data_fingerprint"] == "f" * 64
     assert lineage["evaluation"]["passed"] is True and len(lineage["recipe_sha256"]) == 64
     for reference in ("first@1.2.0", "first@production"):
-        bundle = registry.registered_bundle(engine.paths, reference)
+        bundle = registered_bundle(engine.paths, reference)
         assert bundle is not None and bundle_digest(bundle) == lineage["bundle"]["sha256"]
     assert "Dr. A. Muster" in str(
         [e.detail_json for e in list_events(engine) if e.event_code == "model-registered"]
@@ -103,11 +104,11 @@ def test_a_version_never_changes(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="registered already") as caught:
         registry.register_model(engine, run, "1.0.0", name="fixed")
     assert caught.value.code == "registry.exists"
-    found = registry.registered(engine.paths, "fixed")[0]
+    found = registered(engine.paths, "fixed")[0]
     weights = next(path for path in found.bundle.rglob("*.onnx"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     with pytest.raises(SafetyError):
-        registry.registered_bundle(engine.paths, "fixed@1.0.0")
+        registered_bundle(engine.paths, "fixed@1.0.0")
     with pytest.raises(SafetyError):
         registry.set_alias(engine, "fixed@1.0.0", "staging")
 
@@ -127,7 +128,7 @@ def test_production_is_refused_without_passed_gates_or_a_name(
     with pytest.raises((InputError, SafetyError)) as caught:
         registry.register_model(engine, run, "1.0.0", name="gated", stage="production", by=by)
     assert caught.value.code == code
-    assert registry.registered(engine.paths, "gated") == []
+    assert registered(engine.paths, "gated") == []
     number = f"2.{len(code)}.{len(by)}-{str(passed).lower()}"
     registry.register_model(engine, run, number, name="aliased", stage="staging")
     with pytest.raises((InputError, SafetyError)) as caught:
@@ -145,14 +146,14 @@ def test_an_alias_moves_and_leaves(engine: Engine, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     for version in ("1.0.0", "1.1.0", "1.10.0", "1.10.0-rc.1"):
         registry.register_model(engine, run, version, name="moves")
-    order = [one.version for one in registry.registered(engine.paths, "moves")]
+    order = [one.version for one in registered(engine.paths, "moves")]
     assert order == ["1.10.0", "1.10.0-rc.1", "1.1.0", "1.0.0"]
     registry.set_alias(engine, "moves@1.0.0", "champion")
     assert registry.set_alias(engine, "moves@1.10.0", "champion").aliases == ("champion",)
-    assert registry.registered(engine.paths, "moves")[-1].aliases == ()
+    assert registered(engine.paths, "moves")[-1].aliases == ()
     registry.remove_alias(engine, "moves@champion")
     with pytest.raises(InputError) as caught:
-        registry.registered_bundle(engine.paths, "moves@champion")
+        registered_bundle(engine.paths, "moves@champion")
     assert caught.value.remedy == "There are: 1.10.0, 1.10.0-rc.1, 1.1.0, 1.0.0."
 
 
@@ -168,7 +169,7 @@ def test_what_has_no_audit_record_was_not_done(
         patch.setattr(engine, "record", fails)
         with pytest.raises(SafetyError, match="audit"):
             registry.register_model(engine, run, "1.0.0", name="audited", stage="staging")
-    assert registry.registered(engine.paths, "audited") == []
+    assert registered(engine.paths, "audited") == []
     assert not ModelRegistry(engine.paths.registry).place_of("audited", "1.0.0").exists()
     before = registry.register_model(engine, run, "1.0.0", name="audited", stage="staging")
     registry.register_model(engine, run, "1.1.0", name="audited")
@@ -176,14 +177,14 @@ def test_what_has_no_audit_record_was_not_done(
         patch.setattr(engine, "record", fails)
         with pytest.raises(SafetyError, match="audit"):
             registry.set_alias(engine, "audited@1.1.0", "staging")
-    assert registry.registered(engine.paths, "audited")[-1].aliases == before.aliases == ("staging",)
+    assert registered(engine.paths, "audited")[-1].aliases == before.aliases == ("staging",)
 
 
 @pytest.mark.parametrize("tag", [{"overread.sha256": "0"}, {"a b": "1"}, {"": "1"}, {"ok": "two\nlines"}])
 def test_tags_that_can_not_be_kept_are_refused(engine: Engine, tmp_path: Path, tag: dict[str, str]) -> None:
     with pytest.raises(InputError) as caught:
         registry.register_model(engine, make_run(tmp_path / "run"), "1.0.0", name="tagged", tags=tag)
-    assert caught.value.code == "registry.tag" and registry.registered(engine.paths, "tagged") == []
+    assert caught.value.code == "registry.tag" and registered(engine.paths, "tagged") == []
 
 
 def test_the_verdicts_that_taught_a_candidate_stand_in_its_lineage(
