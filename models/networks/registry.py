@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from models.networks.narrowing import narrowed
 from models.networks.plugins import BrokenNetworkError, load_plugin, plugin_names, plugin_spec
 from models.networks.specs import SPECS, NetworkSpec
 
@@ -75,7 +76,7 @@ def build(name: str, **params: Any) -> nn.Module:
         One of ``names()``.
     **params
         Arguments of the network's builder (JSON values; ``describe`` lists them). All take ``in_channels``
-        and ``out_channels``.
+        and ``out_channels``, and ``pruned``: the widths that pruning left (see ``narrowing``).
 
     Returns
     -------
@@ -96,10 +97,11 @@ def build(name: str, **params: Any) -> nn.Module:
         For an installed package's network that can't be loaded or is no network.
     """
     spec(name)
+    pruned = params.pop("pruned", None)
     network = _builder(name)(**params)
     if not isinstance(network, nn.Module):
         raise BrokenNetworkError(f"the network {name!r} is no torch.nn.Module")
-    return network
+    return network if pruned is None else narrowed(network, pruned)
 
 
 def _json_value(default: Any) -> Any:
