@@ -77,14 +77,23 @@ def make_brain(spec: BrainSpec) -> Phantom:
     The grid's axes run along LPS; the middle of the grid is the middle of the brain.
     """
     rng = np.random.default_rng(spec.seed)
+    canvas = paint_brain(spec, rng)
+    return Phantom(_geometry(spec), _acquire(canvas, spec, rng), canvas.labels, BRAIN_SEGMENTS)
+
+
+def paint_brain(spec: BrainSpec, rng: np.random.Generator, midline_ventricles: int = VENTRICLES) -> Canvas:
+    """Paint a head before it is scanned: true signals in ``hu``, and its labels.
+
+    ``midline_ventricles`` is the label of the third and the fourth ventricle.
+    """
     canvas = _canvas(spec, rng)
     canvas.hu[:] = 0.0
     brain = _envelope(canvas, rng)
     _paint_head(canvas, rng, brain)
     _paint_cerebrum(canvas, spec, rng, brain)
     _paint_hindbrain(canvas, rng)
-    _paint_deep(canvas, spec, rng)
-    return Phantom(_geometry(spec), _acquire(canvas, spec, rng), canvas.labels, BRAIN_SEGMENTS)
+    _paint_deep(canvas, spec, rng, midline_ventricles)
+    return canvas
 
 
 def _geometry(spec: BrainSpec) -> VolumeGeometry:
@@ -198,7 +207,7 @@ def _paint_hindbrain(canvas: Canvas, rng: np.random.Generator) -> None:
         canvas.fill(stem[0], stem[1], _SIGNAL["stem"], BRAIN_STEM)
 
 
-def _paint_deep(canvas: Canvas, spec: BrainSpec, rng: np.random.Generator) -> None:
+def _paint_deep(canvas: Canvas, spec: BrainSpec, rng: np.random.Generator, midline: int) -> None:
     """Paint thalamus, caudate and lentiform nuclei, then the ventricles over them."""
     grow = 1.0 + 0.9 * spec.atrophy
 
@@ -229,8 +238,8 @@ def _paint_deep(canvas: Canvas, spec: BrainSpec, rng: np.random.Generator) -> No
             found = tube(canvas, path, radius)
             if found is not None:
                 canvas.fill(found[0], found[1], signal + float(rng.normal(0, 5)), label)
-    put((0, 4, 0), (1.8 * grow, 13, 9), _SIGNAL["fluid"], VENTRICLES)
-    put((0, 34, -40), (7 * grow, 6, 9), _SIGNAL["fluid"], VENTRICLES)
+    put((0, 4, 0), (1.8 * grow, 13, 9), _SIGNAL["fluid"], midline)
+    put((0, 34, -40), (7 * grow, 6, 9), _SIGNAL["fluid"], midline)
 
 
 def _acquire(canvas: Canvas, spec: BrainSpec, rng: np.random.Generator) -> NDArray[np.int16]:
