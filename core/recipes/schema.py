@@ -334,6 +334,10 @@ class Recipe(Strict):
             raise ValueError("training.rehearsal: there is no network.pretraining to rehearse")
         if self.task != "classification" and self.training.mixup:
             raise ValueError("training.mixup: mixup is for classification")
+        if self.data.text is not None and (self.training.mixup or self.task == "segmentation"):
+            raise ValueError(
+                "data.text: a report goes with classes or several tasks, and without training.mixup"
+            )
         if self.task == "multitask":
             self._check_tasks()
         else:
@@ -349,7 +353,7 @@ class Recipe(Strict):
         if self.task == "segmentation" and 0 in values:
             raise ValueError("bundle.labels: value 0 is background and is not listed")
         for field, given in (
-            ("tasks", self.tasks is not None),
+            ("tasks", self.tasks is not None and bool(self.tasks.losses)),
             ("bundle.classes", bool(self.bundle.classes)),
             ("bundle.measurements", bool(self.bundle.measurements)),
             ("training.monitor", self.training.monitor.value in ("mae", "score")),

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from core.compute.training.layouts import keep_layout
+from core.domain.errors import InputError
+from models.networks.parts import plain
+
+Outputs = Tensor | dict[str, Tensor]
+"""What a network answers or should: of one task a tensor, of several a dict by task."""
 
 Precision = Literal["fp32", "bf16", "fp16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
@@ -59,9 +64,46 @@ def first_output(answer: object) -> Tensor:
     return answer
 
 
-def loss_of(network: nn.Module, loss: nn.Module, images: Tensor, target: Tensor, how: Arithmetic) -> Tensor:
-    """Return the float32 loss of a batch; the loss itself is computed in float32."""
+def answer_to(network: nn.Module, images: Tensor, text: Tensor | None, how: Arithmetic) -> Any:
+    """Return what a network says to images ``(N, C, …)`` and, where given, word pieces ``(N, L)``."""
     with how.autocast(images.device.type):
-        answer = first_output(network(how.place(images)))
-    value: Tensor = loss(answer.float(), target)
-    return value
+        placed = how.place(images)
+        return network(placed) if text is None else network(placed, text)
+
+
+def outputs_for(answer: Any, target: Outputs) -> Outputs:
+    """Return the float32 outputs that belong to a target: the first one, or those of its tasks.
+
+    Raises
+    ------
+    InputError
+        ``training.network`` when the network doesn't answer for one of the tasks.
+    """
+    if not isinstance(target, dict):
+        return first_output(answer).float()
+    if not isinstance(answer, dict) or not target.keys() <= answer.keys():
+        raise InputError(
+            "training.network",
+            f"The network doesn't answer for each of {', '.join(target)}.",
+            "Choose a network for several tasks, such as mri_multitask.",
+        )
+    return {task: answer[task].float() for task in target}
+
+
+def loss_of(
+    network: nn.Module,
+    loss: nn.Module,
+    images: Tensor,
+    target: Outputs,
+    how: Arithmetic,
+    text: Tensor | None = None,
+) -> Tensor:
+    """Return the float32 loss of a batch; the loss itself is computed in float32.
+
+    What the network asks for itself (``auxiliary_loss``) is added, weighed by the ``auxiliary_weight`` of the loss.
+    """
+    outputs = outputs_for(answer_to(network, images, text, how), target)
+    value: Tensor = loss(outputs, target)
+    weight = getattr(loss, "auxiliary_weight", 0.0)
+    own = getattr(plain(network), "auxiliary_loss", None) if weight else None
+    return value if own is None else value + weight * own().float()

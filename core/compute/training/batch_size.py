@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from core.compute.inference.backends import is_out_of_memory
-from core.compute.training.arithmetic import Arithmetic, loss_of
+from core.compute.training.arithmetic import Arithmetic
+from core.compute.training.mixing import Mixture
 
 RESERVE = 0.10
-_UPPER = {"classification": 64, "segmentation": 8}
+_UPPER = {"classification": 64, "segmentation": 8, "multitask": 8}
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,12 @@ def activation_bytes(
     """
     one = copy.deepcopy(network).to(device).train()
     how.place_network(one, batch["image"].ndim - 2)
-    images, target = batch["image"].to(device), batch["target"].to(device)
+    samples = Mixture.of(batch, device)
     judge = copy.deepcopy(loss).to(device).train()
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        loss_of(one, judge, images, target, how).backward()
+        samples.loss(one, judge, how).backward()
         return float(torch.cuda.max_memory_allocated() - before)
     kept: dict[int, int] = {}
     own = {p.untyped_storage().data_ptr() for p in one.parameters()}
@@ -116,7 +117,7 @@ def activation_bytes(
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        value = loss_of(one, judge, images, target, how)
+        value = samples.loss(one, judge, how)
     held = sum(kept.values()) + 2 * max(kept.values(), default=0)
     del value
     return float(held)

@@ -12,7 +12,7 @@ from torch import nn
 
 from core.bundles.manifest import Calibration, Conformal, OutOfDistribution
 from core.compute.evaluation.classification import conformal_quantile, fit_temperature, softmax
-from core.compute.training.arithmetic import first_output
+from core.compute.training.arithmetic import Arithmetic, answer_to, first_output
 
 Matrix = NDArray[np.float64]
 _LEAST_CASES = 10
@@ -23,15 +23,23 @@ _LEAST_TEMPERATURE = 0.25
 def logits_of(
     network: nn.Module, batches: Iterable[dict[str, Any]]
 ) -> tuple[Matrix, NDArray[np.int64], list[str]]:
-    """Return float32 logits ``(N, C)`` as float64, labels ``(N,)`` and case ids of whole pictures."""
+    """Return float32 logits ``(N, C)`` as float64, labels ``(N,)`` and case ids of whole images whose class is known.
+
+    Of a network with several tasks those of the classification.
+    """
     logits: list[Matrix] = []
     labels: list[int] = []
     cases: list[str] = []
     network.eval()
     for batch in batches:
-        logits.append(first_output(network(batch["image"])).double().numpy())
-        labels += batch["target"].tolist()
-        cases += list(batch["case"])
+        answer = answer_to(network, batch["image"], batch.get("text"), Arithmetic())
+        target = batch["target"]
+        if isinstance(target, dict):
+            answer, target = answer["classification"], target["classification"]
+        known = target >= 0
+        logits.append(first_output(answer)[known].double().numpy())
+        labels += target[known].tolist()
+        cases += [case for case, one in zip(batch["case"], known.tolist(), strict=True) if one]
     stacked = np.concatenate(logits) if logits else np.zeros((0, 0))
     return stacked, np.array(labels, dtype=np.int64), cases
 

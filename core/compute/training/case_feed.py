@@ -33,6 +33,10 @@ class CaseFeed:
         """Training cases (segmentation: voxels) of each class."""
         return self.data.class_counts
 
+    def counts_of(self, task: str) -> Sequence[int]:
+        """Return the same of one of several tasks."""
+        return self.data.counts_of(task)
+
     def batches_per_epoch(self, batch_size: int, world: int) -> int:
         """Return how many batches each process gets per epoch."""
         order = self._loader(batch_size, 0, world).order

@@ -13,7 +13,8 @@ Batch = dict[str, Any]
 class Feed(Protocol):
     """The cases of a training, divided into parts.
 
-    A batch is ``{"image": float32 (N, C, …), "target": int64 (N,) or (N, …), "case": list of str}``. Training
+    A batch is ``{"image": float32 (N, C, …), "target": int64 (N,) or (N, …), "case": list of str}``; of several tasks
+    the target is a dict by task, and ``text`` holds the word pieces of reports ``(N, L)`` where they are used. Training
     batches are a pure function of (seed, epoch, number of the batch, rank), so that a resumed epoch goes on where it
     stopped. Validation and test batches hold whole cases.
     """
@@ -25,6 +26,9 @@ class Feed(Protocol):
     @property
     def class_counts(self) -> Sequence[int]:
         """Training cases (segmentation: voxels) of each class."""
+
+    def counts_of(self, task: str) -> Sequence[int]:
+        """Return the same of one of several tasks."""
 
     def batches_per_epoch(self, batch_size: int, world: int) -> int:
         """Return how many batches each process gets per epoch."""

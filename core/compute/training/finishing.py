@@ -109,7 +109,7 @@ class Finisher:
         return Finished(bundle, outcome, file)
 
     def _calibration(self, network: nn.Module) -> Calibration:
-        if self.recipe.task != "classification" or not self.opened.parts[Part.VALIDATION]:
+        if not self.recipe.classes or not self.opened.parts[Part.VALIDATION]:
             return Calibration()
         logits, labels, _ = logits_of(network, self.opened.feed.validation_batches())
         return calibrate(logits, labels, self.recipe.bundle.coverage)

@@ -56,10 +56,11 @@ class Freezer:
                 parameter.grad = None
 
 
-def build_optimizer(recipe: Recipe, network: nn.Module) -> Any:
+def build_optimizer(recipe: Recipe, network: nn.Module, loss: nn.Module | None = None) -> Any:
     """Return the recipe's optimiser; the backbone's group has the rate times ``backbone_factor``.
 
-    Each group remembers its own full rate as ``full_rate``.
+    What the loss learns (weights of tasks) is a group of its own, without weight decay. Each group remembers its own
+    full rate as ``full_rate``.
     """
     import torch
 
@@ -70,6 +71,10 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> Any:
         if parameters:
             rate = settings.learning_rate * factor
             groups.append({"params": parameters, "lr": rate, "full_rate": rate})
+    learnt = [] if loss is None else list(loss.parameters())
+    if learnt:
+        rate = settings.learning_rate
+        groups.append({"params": learnt, "lr": rate, "full_rate": rate, "weight_decay": 0.0})
     common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     if isinstance(settings, Sgd):
         return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov, **common)

@@ -1,9 +1,10 @@
-"""Values of the validation part: loss, accuracy, macro F1, area under the curve, Dice."""
+"""Values of the validation part: loss, accuracy, macro F1, area under the curve, Dice, mean absolute error."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,25 +12,8 @@ from torch import Tensor
 
 from core.compute.evaluation.classification import macro_f1, softmax
 from core.compute.evaluation.segmentation import confusion, dice_from
-
-
-class Meter(Protocol):
-    """Gathers answers batch by batch."""
-
-    def add(self, logits: Tensor, target: Tensor, loss: float) -> None:
-        """Take the answers to a batch (or to a slab of a case) and their mean loss."""
-
-    def end_case(self) -> None:
-        """Close a case that came in slabs."""
-
-    def parts(self) -> Any:
-        """Return what was gathered as plain values, for other processes."""
-
-    def merge(self, parts: Any) -> None:
-        """Take in what another process gathered."""
-
-    def values(self) -> dict[str, float]:
-        """Return the values of all cases."""
+from core.recipes.cases import UNJUDGED
+from core.recipes.schema import Recipe
 
 
 class ClassificationMeter:
@@ -132,9 +116,96 @@ def mean_auc(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> f
     return float(np.mean(areas)) if areas else float("nan")
 
 
-def meter_for(task: str, classes: int) -> ClassificationMeter | SegmentationMeter:
+class MultitaskMeter:
+    """The values of each task over the cases whose truth is known, and their mean, the ``score``.
+
+    Parameters
+    ----------
+    classes : int
+        Of the classification; 0 without one.
+    channels : int
+        Of the segmentation with its background; 0 without one.
+    measurements : mapping of str to float
+        Name → standard deviation in its unit, in the order of the network's outputs.
+    """
+
+    def __init__(self, classes: int, channels: int, measurements: Mapping[str, float]) -> None:
+        self._classification = ClassificationMeter(classes) if classes else None
+        self._segmentation = SegmentationMeter(channels) if channels else None
+        self._measurements = dict(measurements)
+        self._errors: list[list[float]] = []
+        self._losses: list[float] = []
+
+    def add_tasks(self, answers: Mapping[str, Tensor], targets: Mapping[str, Tensor], loss: float) -> None:
+        """Take the answers to a batch of whole images and their mean loss."""
+        count = len(next(iter(targets.values())))
+        self._losses += [loss] * count
+        if self._segmentation is not None:
+            for logits, labels in zip(answers["segmentation"], targets["segmentation"], strict=True):
+                judged = labels != UNJUDGED
+                if bool(judged.any()):
+                    self._segmentation.add(logits[None, :, judged], labels[None, judged], 0.0)
+                    self._segmentation.end_case()
+        if self._classification is not None:
+            known = targets["classification"] >= 0
+            self._classification.add(answers["classification"][known], targets["classification"][known], 0.0)
+        if self._measurements:
+            errors = answers["regression"].double() - targets["regression"].double()
+            self._errors += errors.abs().cpu().tolist()
+
+    def end_case(self) -> None:
+        """Do nothing: a row is a case."""
+
+    def parts(self) -> Any:
+        """Return what was gathered of each task."""
+        return (
+            None if self._classification is None else self._classification.parts(),
+            None if self._segmentation is None else self._segmentation.parts(),
+            self._errors,
+            self._losses,
+        )
+
+    def merge(self, parts: Any) -> None:
+        """Append another process's cases."""
+        if self._classification is not None:
+            self._classification.merge(parts[0])
+        if self._segmentation is not None:
+            self._segmentation.merge(parts[1])
+        self._errors += parts[2]
+        self._losses += parts[3]
+
+    def values(self) -> dict[str, float]:
+        """Return loss, the values of each task, ``mae`` in standard deviations, ``mae_<name>`` in units, score."""
+        if not self._losses:
+            return {}
+        out = {"loss": float(np.mean(self._losses))}
+        marks = []
+        for meter, mark in ((self._segmentation, "dice"), (self._classification, "macro_f1")):
+            found = {} if meter is None else meter.values()
+            out |= {name: value for name, value in found.items() if name != "loss"}
+            marks.append(found.get(mark, float("nan")))
+        if self._measurements:
+            means = [_mean(column) for column in np.array(self._errors).T]
+            out["mae"] = _mean(np.array(means))
+            out |= {
+                f"mae_{name}": mean * std
+                for (name, std), mean in zip(self._measurements.items(), means, strict=True)
+            }
+            marks.append(max(0.0, 1.0 - out["mae"]) if np.isfinite(out["mae"]) else float("nan"))
+        return out | {"score": _mean(np.array(marks))}
+
+
+AnyMeter = ClassificationMeter | SegmentationMeter | MultitaskMeter
+
+
+def meter_for(recipe: Recipe) -> AnyMeter:
     """Return an empty meter."""
-    return ClassificationMeter(classes) if task == "classification" else SegmentationMeter(classes)
+    if recipe.task == "multitask":
+        scales = {measurement.name: measurement.std for measurement in recipe.measurements}
+        return MultitaskMeter(len(recipe.classes), recipe.out_channels, scales)
+    if recipe.task == "classification":
+        return ClassificationMeter(recipe.out_channels)
+    return SegmentationMeter(recipe.out_channels)
 
 
 def _mean(values: NDArray[np.float64]) -> float:

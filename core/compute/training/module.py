@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from core.compute.inference.backends import is_out_of_memory
-from core.compute.training.arithmetic import Arithmetic, loss_of
+from core.compute.training.arithmetic import Arithmetic
 from core.compute.training.averaging import Average
 from core.compute.training.chance import generator_for, seed_batch
 from core.compute.training.events import EventLog
 from core.compute.training.freezing import Freezer, build_optimizer
-from core.compute.training.meters import ClassificationMeter, SegmentationMeter, meter_for
+from core.compute.training.meters import AnyMeter, meter_for
 from core.compute.training.mixing import Mixture, mix
 from core.compute.training.position import Position, Schedule
 from core.compute.training.rehearsal import Rehearsal
@@ -39,7 +39,7 @@ class TrainingModule(pl.LightningModule):
     Parameters
     ----------
     network, loss : torch.nn.Module
-        The loss takes float32 logits ``(N, C, …)`` and int64 targets.
+        The loss takes float32 logits ``(N, C, …)`` and int64 targets, or dicts by task. Its parameters train too.
     position, schedule : Position, Schedule
         Advanced in place.
     batches_per_epoch : int
@@ -71,13 +71,13 @@ class TrainingModule(pl.LightningModule):
         self.batches_per_epoch, self.micro_batch = batches_per_epoch, micro_batch
         self.average = Average(network, recipe.training.ema_decay)
         self.freezer = Freezer(network, recipe.training.freezing)
-        self.optimizer = build_optimizer(recipe, network)
+        self.optimizer = build_optimizer(recipe, network, loss)
         self.scaler = torch.amp.GradScaler("cuda", enabled=arithmetic.precision == "fp16")
         self.overflows = 0
         self.rehearsal: Rehearsal | None = None
         self.epoch_loss = [0.0, 0.0]
         self.values: dict[str, float] = {}
-        self.meter: ClassificationMeter | SegmentationMeter = meter_for(recipe.task, recipe.out_channels)
+        self.meter: AnyMeter = meter_for(recipe)
         # Not a submodule: its parameters are the network's.
         object.__setattr__(self, "runner", torch.compile(network) if recipe.training.compile else network)
         self._group: list[tuple[dict[str, Any], int]] = []
@@ -164,22 +164,29 @@ class TrainingModule(pl.LightningModule):
         """Add the gradients of a batch piece by piece and return its mean loss (detached)."""
         training = self.recipe.training
         seed_batch(self.recipe.seed, drawn, self.global_rank)
-        mixture = Mixture(batch["image"], batch["target"])
+        mixture = Mixture.of(batch)
         if training.mixup:
             mixture = mix(mixture, training.mixup, generator_for(self.recipe.seed, "mixup", drawn))
         count = len(mixture.images)
         size = min(self.micro_batch or count, count)
         total = torch.zeros((), device=mixture.images.device)
+        self._announce(mixture)
         for start in range(0, count, size):
             piece = mixture.piece(start, start + size)
             weight = len(piece.images) / count
-            loss = piece.loss(lambda x, y: loss_of(self.runner, self.loss, x, y, how))
+            loss = piece.loss(self.runner, self.loss, how)
             self.manual_backward(self._scaled(loss * (weight * share), how))
             total += loss.detach() * weight
         if self.rehearsal is not None:
             extra = self.rehearsal.loss(self.network, drawn, mixture.images.device, how)
             self.manual_backward(self._scaled(extra * share, how))
         return total
+
+    def _announce(self, mixture: Mixture) -> None:
+        """Tell a loss of several tasks how much is known over all pieces and processes."""
+        announce = getattr(self.loss, "announce", None)
+        if announce is not None:
+            announce(mixture.targets, self.trainer.strategy.reduce if self._world > 1 else None)
 
     def _scaled(self, loss: Tensor, how: Arithmetic) -> Tensor:
         return self.scaler.scale(loss) if how.precision == "fp16" else loss
@@ -211,7 +218,8 @@ class TrainingModule(pl.LightningModule):
             self.scaler.unscale_(self.optimizer)
             self.scaler.update()
         self.freezer.drop_gradients()
-        parameters = [p for p in self.network.parameters() if p.grad is not None]
+        trained = (*self.network.parameters(), *self.loss.parameters())
+        parameters = [p for p in trained if p.grad is not None]
         limit = self.recipe.training.gradient_clip or math.inf
         return float(nn.utils.clip_grad_norm_(parameters, limit))
 
@@ -263,7 +271,7 @@ class TrainingModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Take the averaged weights."""
-        self.meter = meter_for(self.recipe.task, self.recipe.out_channels)
+        self.meter = meter_for(self.recipe)
         self._averaged = self.average.within(self.network)
         self._averaged.__enter__()
 
@@ -281,10 +289,10 @@ class TrainingModule(pl.LightningModule):
         if self._world > 1:
             everyone: list[Any] = [None] * self._world
             torch.distributed.all_gather_object(everyone, self.meter.parts())
-            self.meter = meter_for(self.recipe.task, self.recipe.out_channels)
+            self.meter = meter_for(self.recipe)
             for parts in everyone:
                 self.meter.merge(parts)
-        self.values = self.meter.values()
+        self.values = self.meter.values() | getattr(self.loss, "learnt", dict)()
         self.freezer.freeze_statistics()
 
     # -- checkpoints ---------------------------------------------------------------------------
@@ -293,6 +301,7 @@ class TrainingModule(pl.LightningModule):
         """Return everything that the next step depends on, as tensors and plain values."""
         return {
             "network": self.network.state_dict(),
+            "loss": {name: p.detach().clone() for name, p in self.loss.named_parameters()},
             "average": self.average.values if self.average.decay else {},
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -308,6 +317,8 @@ class TrainingModule(pl.LightningModule):
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what ``state`` returned."""
         self.network.load_state_dict(state["network"])
+        for name, parameter in self.loss.named_parameters():
+            parameter.data.copy_(state["loss"][name])
         if self.average.decay:
             for key, value in state["average"].items():
                 self.average.values[key].copy_(value)

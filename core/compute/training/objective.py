@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,14 @@ from torch import nn
 
 from core.bundles.bundle import Bundle, read_bundle
 from core.compute.inference.networks import load_network
+from core.compute.training.arithmetic import Outputs
+from core.compute.training.feed import Feed
+from core.compute.training.losses.multitask import MultitaskLoss, TaskWeights
 from core.compute.training.losses.registry import build_loss, plugin_takes
 from core.config.resources import shipped_bundles_dir
 from core.domain.errors import EnvironmentFault, InputError
 from core.recipes.nearest import did_you_mean
-from core.recipes.schema import LossPart, Recipe
+from core.recipes.schema import LossConfig, LossPart, Recipe
 from models.networks.plugins import BrokenNetworkError
 from models.networks.registry import build, names, spec
 
@@ -27,12 +30,18 @@ _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 # Losses that take class weights, and those that take label smoothing.
 _WEIGHTED = {"cross_entropy", "weighted_cross_entropy", "focal", "dice_ce", "dice_focal"}
 _SMOOTHED = {"cross_entropy", "weighted_cross_entropy"}
+_NUMBERS = {"mse", "smooth_l1", "huber"}
 
 
 def network_params(recipe: Recipe) -> dict[str, Any]:
-    """Return the network's arguments with channels in and out, and dimensions where the network has a choice."""
+    """Return the network's arguments with channels in and out, and dimensions where the network has a choice.
+
+    Of several tasks ``classes`` and ``measurements`` too, 0 where the recipe doesn't train them.
+    """
     channels = len(recipe.data.channels) if len(recipe.data.channels) > 1 else recipe.preprocessing.channels
     params: dict[str, Any] = {"in_channels": channels, "out_channels": recipe.out_channels}
+    if recipe.task == "multitask":
+        params |= {"classes": len(recipe.classes), "measurements": len(recipe.measurements)}
     try:
         choice = len(spec(recipe.network.name).dimensions) > 1
     except KeyError as error:
@@ -136,14 +145,18 @@ def class_weights(recipe: Recipe, counts: Sequence[int]) -> list[float] | None:
 
     Source: scikit-learn ``compute_class_weight("balanced")``.
     """
-    wanted = recipe.loss.class_weights
+    return _class_weights(recipe.loss, recipe.out_channels, counts)
+
+
+def _class_weights(loss: LossConfig, classes: int, counts: Sequence[int]) -> list[float] | None:
+    wanted = loss.class_weights
     if wanted == "none":
         return None
     if not isinstance(wanted, str):
-        if len(wanted) != recipe.out_channels:
+        if len(wanted) != classes:
             raise InputError(
                 "training.class_weights",
-                f"loss.class_weights has {len(wanted)} values; there are {recipe.out_channels} classes.",
+                f"loss.class_weights has {len(wanted)} values; there are {classes} classes.",
                 "Give one per class, background first in segmentation.",
             )
         return [float(value) for value in wanted]
@@ -151,27 +164,103 @@ def class_weights(recipe: Recipe, counts: Sequence[int]) -> list[float] | None:
     return [total / (known * count) if count else 0.0 for count in counts]
 
 
-class Objective(nn.Module):
-    """A loss for training and the one that validation reports (without label smoothing)."""
+def balanced_counts(recipe: Recipe, feed: Feed) -> Sequence[int] | dict[str, Sequence[int]]:
+    """Return what ``build_objective`` counts by, as far as the recipe's class weights are ``balanced``."""
+    if recipe.tasks is None or recipe.task != "multitask":
+        return feed.class_counts if recipe.loss.class_weights == "balanced" else ()
+    return {
+        task: feed.counts_of(task)
+        for task, loss in recipe.tasks.losses.items()
+        if loss.class_weights == "balanced" and task != "regression"
+    }
 
-    def __init__(self, trained: nn.Module, reported: nn.Module) -> None:
+
+class Objective(nn.Module):
+    """A loss for training and the one that validation reports (without label smoothing).
+
+    ``auxiliary_weight`` is that of what the network asks for itself.
+    """
+
+    def __init__(self, trained: nn.Module, reported: nn.Module, auxiliary_weight: float = 0.0) -> None:
         super().__init__()
         self.trained, self.reported = trained, reported
+        self._auxiliary_weight = auxiliary_weight
 
-    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    @property
+    def auxiliary_weight(self) -> float:
+        """Weight of the network's own loss: in training only."""
+        return self._auxiliary_weight if self.training else 0.0
+
+    def forward(self, outputs: Outputs, target: Outputs) -> torch.Tensor:
         """Return the training loss in training mode, else the reported one."""
-        value: torch.Tensor = (self.trained if self.training else self.reported)(logits, target)
+        value: torch.Tensor = (self.trained if self.training else self.reported)(outputs, target)
         return value
 
+    def announce(self, target: Outputs, reduce: Callable[[torch.Tensor], torch.Tensor] | None = None) -> None:
+        """Tell a loss of several tasks what is known in the whole batch."""
+        if isinstance(self.trained, MultitaskLoss) and isinstance(target, dict):
+            self.trained.announce(target, reduce)
 
-def build_objective(recipe: Recipe, counts: Sequence[int]) -> Objective:
-    """Build the recipe's loss; class weights and label smoothing go to every part that takes them."""
-    weights = class_weights(recipe, counts)
-    return Objective(_build(recipe, weights, recipe.training.label_smoothing), _build(recipe, weights, 0.0))
+    def learnt(self) -> dict[str, float]:
+        """Return the variances that weigh the tasks, as ``variance_<task>``."""
+        weights = self.trained.weights if isinstance(self.trained, MultitaskLoss) else None
+        return {} if weights is None else {f"variance_{task}": v for task, v in weights.variances().items()}
 
 
-def _build(recipe: Recipe, weights: list[float] | None, smoothing: float) -> nn.Module:
-    settings = recipe.loss
+def build_objective(recipe: Recipe, counts: Sequence[int] | Mapping[str, Sequence[int]]) -> Objective:
+    """Build the recipe's loss; class weights and label smoothing go to every part that takes them.
+
+    Parameters
+    ----------
+    counts
+        Training cases (segmentation: voxels) of each class, of several tasks by task; needed for ``balanced`` weights.
+    """
+    smoothing, auxiliary = recipe.training.label_smoothing, recipe.training.auxiliary_weight
+    if recipe.tasks is not None and recipe.task == "multitask":
+        by_task = counts if isinstance(counts, Mapping) else {}
+        weights = TaskWeights(recipe.task_names) if recipe.tasks.weighting == "uncertainty" else None
+        trained, reported = (_of_tasks(recipe, by_task, one, weights) for one in (smoothing, 0.0))
+        return Objective(trained, reported, auxiliary)
+    plain = counts if not isinstance(counts, Mapping) else ()
+    class_weight = class_weights(recipe, plain)
+    trained, reported = (_build(recipe.loss, class_weight, one) for one in (smoothing, 0.0))
+    return Objective(trained, reported, auxiliary)
+
+
+def _of_tasks(
+    recipe: Recipe, counts: Mapping[str, Sequence[int]], smoothing: float, weights: TaskWeights | None
+) -> MultitaskLoss:
+    losses: dict[str, nn.Module] = {}
+    sizes = {"segmentation": recipe.out_channels, "classification": len(recipe.classes)}
+    assert recipe.tasks is not None
+    for task, settings in recipe.tasks.losses.items():
+        if (settings.name in _NUMBERS) != (task == "regression"):
+            raise InputError(
+                "training.loss",
+                f"tasks.{task}: “{settings.name}” isn't a loss for a {task}.",
+                f"A regression takes one of {', '.join(sorted(_NUMBERS))}, the other tasks any of the others.",
+            )
+        weight = None
+        if task in sizes and (counts.get(task) or settings.class_weights != "balanced"):
+            weight = _class_weights(settings, sizes[task], counts.get(task, ()))
+        losses[task] = _build(_at_least_zero(settings), weight, smoothing)
+    return MultitaskLoss(losses, weights)
+
+
+def _at_least_zero(settings: LossConfig) -> LossConfig:
+    """Return a loss whose boundary term is relative to the truth, so that no variance falls to 0."""
+    if settings.name == "boundary":
+        return settings.model_copy(update={"params": {"relative": True, **settings.params}})
+    parts = tuple(
+        part.model_copy(update={"params": {"relative": True, **part.params}})
+        if part.name == "boundary"
+        else part
+        for part in settings.parts
+    )
+    return settings.model_copy(update={"parts": parts})
+
+
+def _build(settings: LossConfig, weights: list[float] | None, smoothing: float) -> nn.Module:
     if settings.name == "combined" and settings.parts:
         losses = [_part(part, weights, smoothing) for part in settings.parts]
         return build_loss("combined", losses=losses)

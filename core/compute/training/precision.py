@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from core.compute.inference.backends import cpu_has_bf16, is_out_of_memory
-from core.compute.training.arithmetic import Arithmetic, MemoryFormat, Precision, loss_of
+from core.compute.training.arithmetic import Arithmetic, MemoryFormat, Precision
 from core.compute.training.chance import seed_batch
+from core.compute.training.mixing import Mixture
 from core.recipes.schema import Training
 
 ROUNDS = 3
@@ -94,19 +95,20 @@ def measure(
     if len(options) == 1:
         return [Trial(options[0], 0.0)]
     state = torch.get_rng_state()
-    images, target = batch["image"].to(device), batch["target"].to(device)
-    copies = {how: _copy(network, how, images.ndim - 2, device) for how in options}
+    samples = Mixture.of(batch, device)
+    dims = samples.images.ndim - 2
+    copies = {how: _copy(network, how, dims, device) for how in options}
     judge = copy.deepcopy(loss).to(device).train()
-    exact = _gradients(copies.get(Arithmetic()) or _copy(network, Arithmetic(), images.ndim - 2, device),
-                       judge, images, target, Arithmetic(), seed)  # fmt: skip
+    exact_one = copies.get(Arithmetic()) or _copy(network, Arithmetic(), dims, device)
+    exact = _gradients(exact_one, judge, samples, Arithmetic(), seed)
     trials: dict[Arithmetic, Trial] = {}
     for how, one in copies.items():
-        trials[how] = _compared(one, judge, images, target, how, seed, exact)
+        trials[how] = _compared(one, judge, samples, how, seed, exact)
     times: dict[Arithmetic, list[float]] = {how: [] for how in options if not trials[how].refused}
     for number in range(rounds):
         for how in times:
             started = time.perf_counter()
-            _gradients(copies[how], judge, images, target, how, seed + number)
+            _gradients(copies[how], judge, samples, how, seed + number)
             times[how].append(time.perf_counter() - started)
     torch.set_rng_state(state)
     return [
@@ -132,12 +134,12 @@ def _copy(network: nn.Module, how: Arithmetic, spatial_dims: int, device: str) -
 
 
 def _gradients(
-    network: nn.Module, loss: nn.Module, images: Tensor, target: Tensor, how: Arithmetic, seed: int
+    network: nn.Module, loss: nn.Module, samples: Mixture, how: Arithmetic, seed: int
 ) -> tuple[float, list[Tensor]]:
     """Return the loss and the gradients of a batch."""
     seed_batch(seed, 0)
     network.zero_grad(set_to_none=True)
-    value = loss_of(network, loss, images, target, how)
+    value = samples.loss(network, loss, how)
     scale = 1024.0 if how.precision == "fp16" else 1.0
     (value * scale).backward()
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
@@ -149,15 +151,14 @@ def _gradients(
 def _compared(
     network: nn.Module,
     loss: nn.Module,
-    images: Tensor,
-    target: Tensor,
+    samples: Mixture,
     how: Arithmetic,
     seed: int,
     exact: tuple[float, list[Tensor]],
 ) -> Trial:
     # Running statistics must not drift between candidates: each works on a copy of its own.
     try:
-        value, gradients = _gradients(network, loss, images, target, how, seed)
+        value, gradients = _gradients(network, loss, samples, how, seed)
     except RuntimeError as error:
         why = (
             "memory ran out" if is_out_of_memory(error) else f"it can't be computed ({type(error).__name__})"

@@ -262,6 +262,10 @@ class _WatchedFeed:
         """Training cases of each class."""
         return self._feed.class_counts
 
+    def counts_of(self, task: str) -> Sequence[int]:
+        """Return the same of one of several tasks."""
+        return self._feed.counts_of(task)
+
     def batches_per_epoch(self, batch_size: int, world: int) -> int:
         """Return how many batches each process gets per epoch."""
         return self._feed.batches_per_epoch(batch_size, world)

@@ -19,7 +19,7 @@ from core.compute.training.events import EVENTS_FILE, EventLog
 from core.compute.training.finishing import Finisher, answer_of
 from core.compute.training.fitting import run_fit
 from core.compute.training.module import TrainingModule
-from core.compute.training.objective import build_network, build_objective
+from core.compute.training.objective import balanced_counts, build_network, build_objective
 from core.compute.training.opening import PRIVATE_SOURCES, Opened, open_data
 from core.compute.training.planning import Plan, make_plan
 from core.compute.training.position import Position, Schedule, watch_of
@@ -217,8 +217,7 @@ class _Job:
             if state is None
             else build_network(recipe)
         )
-        balanced = recipe.loss.class_weights == "balanced"
-        objective = build_objective(recipe, feed.class_counts if balanced else ())
+        objective = build_objective(recipe, balanced_counts(recipe, feed))
         plan = make_plan(recipe, network, objective, feed, device, self.run.document if state else None)
         batches = feed.batches_per_epoch(plan.batch_size, count)
         steps = -(-batches // recipe.training.accumulate)

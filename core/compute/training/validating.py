@@ -6,13 +6,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from core.bundles.manifest import Inference
 from core.compute.inference.backends import Backend
 from core.compute.inference.slices import SliceBackend, flat_settings
 from core.compute.inference.sliding import sliding_slabs
-from core.compute.training.arithmetic import Arithmetic, first_output
-from core.compute.training.meters import Meter
+from core.compute.training.arithmetic import Arithmetic, answer_to, first_output
+from core.compute.training.meters import AnyMeter, MultitaskMeter
+from core.compute.training.mixing import on_device
 from core.domain.progress import CancelToken
 from core.recipes.schema import Recipe
 from models.networks.parts import parts_of
@@ -35,10 +37,13 @@ class NetworkBackend:
     def __call__(self, batch: Tensor, cancel: CancelToken | None = None) -> Tensor:
         """Return float32 logits of ``(N, C, …)``."""
         del cancel
-        with torch.no_grad(), self._arithmetic.autocast(torch.device(self.device).type):
-            images = self._arithmetic.place(batch.to(self.device))
-            answer = first_output(self._network(images))
-        return answer.float().contiguous()
+        return first_output(self.answers(batch)).float().contiguous()
+
+    @torch.no_grad()
+    def answers(self, images: Tensor, text: Tensor | None = None) -> Any:
+        """Return all that the network says to images ``(N, C, …)`` and word pieces ``(N, L)``."""
+        words = None if text is None else text.to(self.device)
+        return answer_to(self._network, images.to(self.device), words, self._arithmetic)
 
 
 def engine_for(
@@ -53,15 +58,18 @@ def engine_for(
 
 
 def validate_case(
-    batch: dict[str, Any], backend: NetworkBackend, loss: nn.Module, recipe: Recipe, meter: Meter
+    batch: dict[str, Any], backend: NetworkBackend, loss: nn.Module, recipe: Recipe, meter: AnyMeter
 ) -> None:
     """Give the answers to a batch of whole cases to the meter.
 
     Volumes go through slab by slab, so that the logits of a whole body are never held. The loss of a case is then the
     mean over its slabs, weighed by their voxels.
     """
+    if isinstance(meter, MultitaskMeter):
+        _validate_tasks(batch, backend, loss, recipe, meter)
+        return
     if recipe.task == "classification":
-        logits = backend(batch["image"])
+        logits = first_output(backend.answers(batch["image"], batch.get("text"))).float()
         target = batch["target"].to(logits.device)
         meter.add(logits, target, float(loss(logits, target)))
         return
@@ -76,3 +84,34 @@ def validate_case(
                 logits, part = logits[:, :, 0], part[:, 0]
             meter.add(logits, part, float(loss(logits.float(), part)))
         meter.end_case()
+
+
+def whole_answer(
+    backend: NetworkBackend, recipe: Recipe, images: Tensor, text: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Return the answers of a network of several tasks to whole images ``(N, C, …)``, on their grid.
+
+    Sizes are filled up to the divisor on both sides with ``pad_value``, as the application does.
+    """
+    wanted = recipe.bundle.inference
+    divisor = max(wanted.divisor, backend.divisor)
+    missing = [-n % divisor for n in images.shape[2:]]
+    around = [side for total in reversed(missing) for side in (total // 2, total - total // 2)]
+    padded = functional.pad(images, around, value=wanted.pad_value)
+    answer = backend.answers(padded, text)
+    answers = {task: answer[task].float() for task in recipe.task_names}
+    if "segmentation" in answers and any(missing):
+        inside = tuple(
+            slice(total // 2, total // 2 + n) for total, n in zip(missing, images.shape[2:], strict=True)
+        )
+        answers["segmentation"] = answers["segmentation"][(slice(None), slice(None), *inside)]
+    return answers
+
+
+def _validate_tasks(
+    batch: dict[str, Any], backend: NetworkBackend, loss: nn.Module, recipe: Recipe, meter: MultitaskMeter
+) -> None:
+    answers = whole_answer(backend, recipe, batch["image"], batch.get("text"))
+    targets = on_device(batch["target"], backend.device)
+    assert isinstance(targets, dict)
+    meter.add_tasks(answers, targets, float(loss(answers, targets)))

@@ -15,21 +15,30 @@ from core.compute.training.losses.convention import probabilities_and_onehot
 class Boundary(nn.Module):
     """Mean of probability × signed distance to the true border (negative inside), in 2-D and 3-D.
 
+    Parameters
+    ----------
+    include_background : bool
+        Whether class 0 counts.
+    relative : bool
+        Subtract what the true mask itself would get, a constant: the loss is then at least 0, as weighing by
+        uncertainty needs it.
+
     Notes
     -----
-    It is negative when the structure is found, and says nothing of a structure that is absent: combine it
-    with an overlap loss, as its authors do. Source: H. Kervadec et al., "Boundary loss for highly unbalanced
-    segmentation", MIDL 2019, equation 5.
+    It is negative when the structure is found (unless ``relative``), and says nothing of a structure that is absent:
+    combine it with an overlap loss, as its authors do. Source: H. Kervadec et al., "Boundary loss for highly
+    unbalanced segmentation", MIDL 2019, equations 4 (whose second term is the constant) and 5.
     """
 
-    def __init__(self, include_background: bool = False) -> None:
+    def __init__(self, include_background: bool = False, relative: bool = False) -> None:
         super().__init__()
-        self.include_background = include_background
+        self.include_background, self.relative = include_background, relative
         self.loss = BoundaryLoss()
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss of ``(N, C, H, W)`` or ``(N, C, D, H, W)`` logits against labels."""
-        result: Tensor = self.loss(*probabilities_and_onehot(logits, target, self.include_background))
+        probabilities, onehot = probabilities_and_onehot(logits, target, self.include_background)
+        result: Tensor = self.loss(probabilities - onehot if self.relative else probabilities, onehot)
         return result
 
 

@@ -20,6 +20,7 @@ from core.compute.training.losses.cells import Cells
 from core.compute.training.losses.combined import Combined, UncertaintyWeighted
 from core.compute.training.losses.dice import DiceCrossEntropy
 from core.compute.training.losses.entropy import BinaryCrossEntropy, CrossEntropy, Focal, WeightedCrossEntropy
+from core.compute.training.losses.regression import Huber, MeanSquared, SmoothL1
 from core.compute.training.plugins import load_plugin, plugin_names
 from core.domain.errors import EnvironmentFault, InputError
 
@@ -33,6 +34,9 @@ _PLAIN: dict[str, Builder] = {
     "weighted_cross_entropy": WeightedCrossEntropy,
     "bce": BinaryCrossEntropy,
     "cells": Cells,
+    "mse": MeanSquared,
+    "smooth_l1": SmoothL1,
+    "huber": Huber,
 }
 _OVERLAP = ("dice", "generalized_dice", "tversky", "dice_focal")
 _BORDER = ("boundary", "hausdorff_dt")
@@ -76,7 +80,8 @@ def build_loss(name: str, **params: Any) -> nn.Module:
     -------
     torch.nn.Module
         Called with logits ``(N, C, …)`` and integer labels ``(N, …)``, returns a scalar in float32 (float64
-        for such logits). It holds no state that depends on the data.
+        for such logits). It holds no state that depends on the data. ``mse``, ``smooth_l1`` and ``huber`` take
+        outputs and numbers ``(N, R)`` instead.
 
     Raises
     ------
