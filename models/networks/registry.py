@@ -115,11 +115,19 @@ def _builder(name: str) -> Builder:
         return load_plugin(name)
     if name in {"cnn2d", "cell_net", "unet3d", "deeplabv3plus"}:
         return _own(name)
+    if name == "mri_multitask":
+        return _mri_multitask()
     if SPECS[name].task == "segmentation":
         return _monai_segmentation(name)
     if name in {"simple_cnn", "swin_t", "swin_s", "vit_b_16", "convnext_tiny", "xception"}:
         return _own_classifier(name)
     return _monai_classifier(name)
+
+
+def _mri_multitask() -> Builder:
+    from models.networks.mri_multitask.factory import mri_multitask
+
+    return mri_multitask
 
 
 def _own_classifier(name: str) -> Builder:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 CLASSIFICATION = "classification"
 SEGMENTATION = "segmentation"
+MULTITASK = "multitask"
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class NetworkSpec:
     name, title : str
         Stable name, and the name that a person reads.
     task : str
-        ``classification`` or ``segmentation``.
+        ``classification``, ``segmentation`` or ``multitask``.
     dimensions : tuple of int
         Two, three or both (argument ``spatial_dims``, where there are both).
     input_size : int
@@ -190,6 +191,20 @@ _ALL = (
         "swin_unetr", "SwinUNETR", "out", ("decoder1", "encoder10"), divisor=32, batch=1, rate=4e-4
     ),
     _segmentation("unet3d", "3-D U-Net", "head", ("decoder.0", "encoder.4"), dimensions=(3,)),
+    NetworkSpec(
+        "mri_multitask",
+        "Multi-task network for MR volumes",
+        MULTITASK,
+        (3,),
+        96,
+        "adamw",
+        1e-3,
+        1,
+        ("trunk", "decoder"),
+        divisor=16,
+        backbone=(),
+        head=("heads",),
+    ),
 )
 
 SPECS: dict[str, NetworkSpec] = {spec.name: spec for spec in _ALL}
