@@ -296,7 +296,7 @@ def test_descriptions_are_json_with_the_arguments() -> None:
     for name in names():
         facts = json.loads(json.dumps(describe(name)))
         assert {"in_channels", "out_channels"} <= set(facts["params"])
-        assert facts["task"] in {"classification", "segmentation"}
+        assert facts["task"] in {"classification", "segmentation", "multitask"}
         assert facts["optimiser"] in {"adam", "adamw", "adamax", "sgd"}
     assert describe("xception")["input_size"] == 299
     assert describe("xception")["optimiser"] == "adamax"
