@@ -75,12 +75,17 @@ class DicomSeries(Strict):
 class CsvManifest(Strict):
     """A table with a row per case: ``file`` (or ``file_<channel>``), ``label`` or ``mask``, optionally ``patient``,
     ``study``, ``part``; every other column is an attribute. Paths are relative to the table.
+
+    For several tasks ``measurements`` names columns of numbers and ``text`` the one of the report; a cell may then be
+    empty where a class, a mask or a number isn't known.
     """
 
     name: Literal["csv_manifest"]
     file: str = "manifest.csv"
     classes: tuple[str, ...] = ()
     values: dict[int, int] = Field(default_factory=dict)
+    measurements: tuple[str, ...] = ()
+    text: str | None = None
 
 
 class Phantoms(Strict):

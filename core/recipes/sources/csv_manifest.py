@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -68,11 +69,15 @@ class _Rows:
                 f"The table has none of the columns {', '.join(wanted)}.",
                 "Name the column of the images.",
             )
-        if "label" not in columns and "mask" not in columns:
+        self._numbers = settings.measurements
+        more = (*self._numbers, *(() if settings.text is None else (settings.text,)))
+        for name in more:
+            if name not in columns:
+                raise refusal("columns", f"The table has no column “{name}”.", did_you_mean(name, columns))
+        if "label" not in columns and "mask" not in columns and not self._numbers:
             raise refusal("columns", "The table has neither a column label nor mask.", "Add one of them.")
-        self._attributes = [
-            name for name in columns if name not in _OWN and name not in self._files.values() and name
-        ]
+        known = {*_OWN, *more, *self._files.values()}
+        self._attributes = [name for name in columns if name and name not in known]
 
     def case(self, number: int, row: Mapping[str, str]) -> Case:
         images = {
@@ -91,10 +96,12 @@ class _Rows:
             patient=patient,
             study=study,
             images=images,
-            label=self._label(row.get("label", ""), number) if "label" in row else None,
+            label=self._known_label(row, number),
             mask=self._mask(row, number),
             attributes={name: row[name] for name in self._attributes if row[name]},
             part=self._part(row.get("part", ""), number),
+            values={name: self._number(row[name], name, number) for name in self._numbers if row[name]},
+            text=None if self._settings.text is None else row[self._settings.text] or None,
         )
 
     def _path(self, name: str, number: int) -> Path:
@@ -114,9 +121,25 @@ class _Rows:
     def _mask(self, row: Mapping[str, str], number: int) -> Path | None:
         if row.get("mask"):
             return self._path(row["mask"], number)
-        if "mask" in row and "label" not in row:
+        if "mask" in row and "label" not in row and not self._numbers:
             raise refusal("no_mask", f"Row {number} of the table names no mask.", "Fill in the mask.")
         return None
+
+    def _known_label(self, row: Mapping[str, str], number: int) -> int | None:
+        if "label" not in row or (self._numbers and not row["label"]):
+            return None
+        return self._label(row["label"], number)
+
+    def _number(self, text: str, name: str, number: int) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise refusal(
+                "number", f"Row {number} of the table has no number in the column “{name}”.", "Correct it."
+            )
+        return value
 
     def _label(self, text: str, number: int) -> int:
         classes = self._settings.classes

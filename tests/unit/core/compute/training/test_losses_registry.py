@@ -18,13 +18,15 @@ PARAMS: dict[str, dict[str, object]] = {
     "cells": {"cell": 4},
     "combined": {"losses": [{"name": "dice"}, {"name": "cross_entropy", "weight": 0.5}]},
 }
-SEGMENTATION = sorted(set(names()) - {"uncertainty"})
+NUMBERS = {"mse", "smooth_l1", "huber"}
+SEGMENTATION = sorted(set(names()) - {"uncertainty"} - NUMBERS)
 
 
 def test_names_are_those_that_recipes_use() -> None:
     assert set(names()) == {
         "dice", "generalized_dice", "dice_ce", "focal", "dice_focal", "tversky", "boundary", "hausdorff_dt",
         "cross_entropy", "weighted_cross_entropy", "bce", "cells", "combined", "uncertainty",
+        "mse", "smooth_l1", "huber",
     }  # fmt: skip
 
 
