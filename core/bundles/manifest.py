@@ -72,7 +72,7 @@ class TextInput(_Strict):
     """
 
     vocabulary_file: str = "text/vocab.txt"
-    max_tokens: int = Field(default=64, ge=1, le=4096)
+    max_tokens: int = Field(default=64, ge=4, le=512)
     lowercase: bool = True
 
     @field_validator("vocabulary_file")

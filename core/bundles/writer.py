@@ -28,6 +28,7 @@ from core.bundles.sources import FolderSource, safe_name
 from core.domain.errors import InputError
 
 METADATA_FILE = "configs/metadata.json"
+CONTRAST_PREFIX = "voxels::"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,14 @@ class Reference:
         ``(K, J, I)`` uint8: expected label map.
     probabilities : numpy.ndarray or None
         ``(classes,)`` float32: expected calibrated probabilities.
+    measurements : numpy.ndarray or None
+        ``(measurements,)`` float32: expected values in their units, in the manifest's order.
+    contrast : str
+        Which of the model's inputs ``voxels`` are; empty for a model that takes one series.
+    others : mapping of str to numpy.ndarray
+        Voxels of further inputs on the same grid.
+    text : str
+        The report that goes with the input; no patient's.
     """
 
     voxels: NDArray
@@ -53,6 +62,10 @@ class Reference:
     labels: NDArray[np.uint8] | None = None
     probabilities: NDArray[np.float32] | None = None
     extra: dict[str, str] = field(default_factory=dict)
+    measurements: NDArray[np.float32] | None = None
+    contrast: str = ""
+    others: Mapping[str, NDArray] = field(default_factory=dict)
+    text: str = ""
 
     def files(self) -> dict[str, bytes]:
         """Return the two files of ``reference_io/``."""
@@ -63,15 +76,23 @@ class Reference:
             expected["labels"] = np.ascontiguousarray(self.labels, dtype=np.uint8)
         if self.probabilities is not None:
             expected["probabilities"] = np.ascontiguousarray(self.probabilities, dtype=np.float32)
+        if self.measurements is not None:
+            expected["measurements"] = np.ascontiguousarray(self.measurements, dtype=np.float32)
         if not expected:
             raise InputError(
-                "bundle.reference", "A reference needs labels or probabilities.", "Give the output."
+                "bundle.reference",
+                "A reference needs labels, probabilities or measurements.",
+                "Give the output.",
             )
         given = {
             "voxels": np.ascontiguousarray(self.voxels),
             "lps_from_ijk": np.ascontiguousarray(self.lps_from_ijk, dtype=np.float64),
         }
+        given |= {
+            CONTRAST_PREFIX + name: np.ascontiguousarray(voxels) for name, voxels in self.others.items()
+        }
         about = {"modality": self.modality, "units": self.units, **self.extra}
+        about |= {key: text for key, text in (("contrast", self.contrast), ("text", self.text)) if text}
         return {REFERENCE_INPUT: save(given, metadata=about), REFERENCE_EXPECTED: save(expected)}
 
 

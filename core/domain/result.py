@@ -49,6 +49,16 @@ class ClassProbability:
 
 
 @dataclass(frozen=True)
+class MeasuredValue:
+    """A number that a model estimates for the whole image: its name, the value, and its UCUM unit."""
+
+    name: str
+    value: float
+    unit: str
+    code: CodedConcept | None = None
+
+
+@dataclass(frozen=True)
 class Finding:
     """Something a reader can jump to and decide on.
 
@@ -72,6 +82,8 @@ class ModelResult:
 
     ``label_map_file`` is a NIfTI in the series' geometry (LPS kept), relative to the result's folder.
     ``checks`` are the outcomes of the geometry gate and the read-back (name → "ok" or the reason).
+    ``inputs`` says of a model that takes several contrasts which series was which (contrast → series UID; empty
+    for one that was missing).
     """
 
     result_id: str
@@ -92,6 +104,8 @@ class ModelResult:
     peak_rss_mb: float | None = None
     checks: dict[str, str] = field(default_factory=dict)
     created_utc: str = ""
+    measurements: tuple[MeasuredValue, ...] = ()
+    inputs: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
 """Engines that run a network: torch in several forms, ONNX Runtime, OpenVINO where it is installed.
 
-Each takes and returns float32 tensors of shape ``(N, C, …)``. ``exact`` engines agree with eager float32 to
-1e-5 relative; the others must pass the accuracy gate of ``probe.py`` before they are used.
+Each takes and returns float32 tensors of shape ``(N, C, …)``; a network with several heads answers by name.
+``exact`` engines agree with eager float32 to 1e-5 relative; the others must pass the accuracy gate of ``probe.py``
+before they are used.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +37,21 @@ class Backend(Protocol):
         """Return the network's answer to ``(N, C, …)`` float32, as float32 on the CPU or on ``device``."""
 
 
+class Engine(Backend, Protocol):
+    """A loaded network that gives all its outputs, and takes a text where its network does."""
+
+    def outputs(
+        self, batch: torch.Tensor, text: torch.Tensor | None = None, cancel: CancelToken | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Return each output by its name, ``(N, …)`` float32; a network with one output calls it ``logits``.
+
+        Parameters
+        ----------
+        text : torch.Tensor, optional
+            ``(N, L)`` int64; None is no text.
+        """
+
+
 class TorchBackend:
     """A torch module.
 
@@ -44,8 +60,11 @@ class TorchBackend:
     the fastest of these in lower precision.
     """
 
-    def __init__(self, network: nn.Module, variant: str, device: str = "cpu", dims: int = 3) -> None:
+    def __init__(
+        self, network: nn.Module, variant: str, device: str = "cpu", dims: int = 3, *, text_tokens: int = 0
+    ) -> None:
         self.name = variant
+        self._text_tokens = text_tokens
         self.device = device
         self.exact = is_exact(variant)
         self._format = _memory_format(variant, dims)
@@ -53,22 +72,33 @@ class TorchBackend:
         placed = _rewritten(network, variant, device).to(device=device, dtype=self._dtype)
         self._network = placed.to(memory_format=self._format)  # type: ignore[call-overload]
 
-    @torch.inference_mode()
     def __call__(self, batch: torch.Tensor, cancel: CancelToken | None = None) -> torch.Tensor:
+        """Run the module and return its first output."""
+        return next(iter(self.outputs(batch, None, cancel).values()))
+
+    @torch.inference_mode()
+    def outputs(
+        self, batch: torch.Tensor, text: torch.Tensor | None = None, cancel: CancelToken | None = None
+    ) -> dict[str, torch.Tensor]:
         """Run the module."""
         del cancel
         given = batch.to(device=self.device, dtype=self._dtype).contiguous(memory_format=self._format)
-        if self._format == torch.contiguous_format:
-            return _first(self._network(given)).float()
-        with RowWiseConcatenation():
-            answer = _first(self._network(given))
-        return answer.to(dtype=torch.float32, memory_format=torch.contiguous_format)
+        also = [] if self._text_tokens == 0 else [_text(text, len(batch), self._text_tokens).to(self.device)]
+        rows = nullcontext() if self._format == torch.contiguous_format else RowWiseConcatenation()
+        with rows:
+            answer = self._network(given, *also)
+        return {
+            name: output.to(dtype=torch.float32, memory_format=torch.contiguous_format)
+            for name, output in _named(answer).items()
+        }
 
 
 class OnnxBackend:
     """ONNX Runtime on the CPU (or CUDA where its provider is installed)."""
 
-    def __init__(self, model: bytes, device: str = "cpu", name: str = "onnxruntime") -> None:
+    def __init__(
+        self, model: bytes, device: str = "cpu", name: str = "onnxruntime", *, text_tokens: int = 0
+    ) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
@@ -86,46 +116,74 @@ class OnnxBackend:
             ) from error
         self.name = name
         self.device = "cuda" if providers[0].startswith("CUDA") else "cpu"
-        self.exact = True
-        self._input = self._session.get_inputs()[0].name
-        self._output = self._session.get_outputs()[0].name
+        self.exact = is_exact(name)
+        self._inputs = [given.name for given in self._session.get_inputs()]
+        self._outputs = [answer.name for answer in self._session.get_outputs()]
+        self._text_tokens = text_tokens if len(self._inputs) > 1 else 0
 
     def __call__(self, batch: torch.Tensor, cancel: CancelToken | None = None) -> torch.Tensor:
-        """Run the session; a cancel ends it within the operation that is running."""
-        given = {self._input: np.ascontiguousarray(batch.cpu().numpy(), dtype=np.float32)}
+        """Run the session and return the first output; a cancel ends it within the operation that is running."""
+        return self._run(batch, None, cancel, self._outputs[:1])[self._outputs[0]]
+
+    def outputs(
+        self, batch: torch.Tensor, text: torch.Tensor | None = None, cancel: CancelToken | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Run the session for all outputs."""
+        return self._run(batch, text, cancel, self._outputs)
+
+    def _run(
+        self, batch: torch.Tensor, text: torch.Tensor | None, cancel: CancelToken | None, wanted: list[str]
+    ) -> dict[str, torch.Tensor]:
+        given = {self._inputs[0]: np.ascontiguousarray(batch.cpu().numpy(), dtype=np.float32)}
+        if self._text_tokens:
+            given[self._inputs[1]] = _text(text, len(batch), self._text_tokens).cpu().numpy()
         options = onnxruntime.RunOptions()
         with _terminated_on(cancel, options):
             try:
-                answer = self._session.run([self._output], given, options)[0]
+                answers = self._session.run(wanted, given, options)
             except Exception as error:
                 raise _translated(error, cancel) from error
-        return torch.from_numpy(np.asarray(answer, dtype=np.float32))
+        named = zip(wanted, answers, strict=True)
+        return {name: torch.from_numpy(np.asarray(answer, dtype=np.float32)) for name, answer in named}
 
 
 class OpenVinoBackend:
     """OpenVINO, where the optional package is installed; ``openvino`` float32 or ``openvino-bf16``."""
 
-    def __init__(self, model: bytes, variant: str = "openvino") -> None:
+    def __init__(self, model: bytes, variant: str = "openvino", *, text_tokens: int = 0) -> None:
         import openvino
 
         core = openvino.Core()
         precision = "bf16" if variant.endswith("bf16") else "f32"
         settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
         self._compiled: Any = core.compile_model(core.read_model(model), "CPU", settings)
+        self._text_tokens = text_tokens if len(self._compiled.inputs) > 1 else 0
         self.name = variant
         self.device = "cpu"
         self.exact = is_exact(variant)
 
     def __call__(self, batch: torch.Tensor, cancel: CancelToken | None = None) -> torch.Tensor:
+        """Run the compiled model and return its first output."""
+        return next(iter(self.outputs(batch, None, cancel).values()))
+
+    def outputs(
+        self, batch: torch.Tensor, text: torch.Tensor | None = None, cancel: CancelToken | None = None
+    ) -> dict[str, torch.Tensor]:
         """Run the compiled model."""
         del cancel
-        answer = self._compiled([np.ascontiguousarray(batch.cpu().numpy())])[0]
-        return torch.from_numpy(np.array(answer, dtype=np.float32))
+        given = [np.ascontiguousarray(batch.cpu().numpy())]
+        if self._text_tokens:
+            given.append(_text(text, len(batch), self._text_tokens).cpu().numpy())
+        answers = self._compiled(given)
+        return {
+            port.get_any_name(): torch.from_numpy(np.array(answers[port], dtype=np.float32))
+            for port in self._compiled.outputs
+        }
 
 
 def is_exact(name: str) -> bool:
     """Whether the engine of that name computes in float32."""
-    return not name.endswith(("-bf16", "-fp16"))
+    return not name.endswith(("-bf16", "-fp16", "-int8"))
 
 
 def cpu_has_bf16() -> bool:
@@ -163,11 +221,22 @@ def _rewritten(network: nn.Module, variant: str, device: str) -> nn.Module:
     return fused(network) if fusible else folded(network)
 
 
+def _named(answer: Any) -> dict[str, torch.Tensor]:
+    """Return outputs by name; of a list (deep supervision) only the first counts."""
+    if isinstance(answer, dict):
+        return {str(name): _first(output) for name, output in answer.items()}
+    return {"logits": _first(answer)}
+
+
 def _first(answer: Any) -> torch.Tensor:
-    """The first output of networks that return several."""
     while not isinstance(answer, torch.Tensor):
         answer = next(iter(answer.values())) if isinstance(answer, dict) else answer[0]
     return answer
+
+
+def _text(text: torch.Tensor | None, images: int, tokens: int) -> torch.Tensor:
+    """Return ``(N, L)`` int64; zeros, which stand for no text, where there is none."""
+    return torch.zeros((images, tokens), dtype=torch.int64) if text is None else text.to(torch.int64)
 
 
 def _translated(error: Exception, cancel: CancelToken | None) -> Exception:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from core.bundles.manifest import Conformal, OutOfDistribution
-from core.compute.inference.backends import Backend
+from core.compute.inference.backends import Engine
 from core.compute.inference.loaded import LoadedModel
 from core.domain.errors import InputError
 from core.domain.progress import CancelToken
@@ -31,20 +31,48 @@ class Classification:
 
 
 def classify(
-    image: torch.Tensor, model: LoadedModel, backend: Backend, cancel: CancelToken | None = None
+    image: torch.Tensor,
+    model: LoadedModel,
+    engine: Engine,
+    cancel: CancelToken | None = None,
+    *,
+    text: torch.Tensor | None = None,
 ) -> Classification:
-    """Classify ``(1, C, H, W)`` float32."""
+    """Classify ``(1, C, …)`` float32, with the ids ``(1, L)`` of its report for a model that takes one."""
+    answer = engine(image, cancel) if text is None else _classes_of(engine.outputs(image, text, cancel))
+    return calibrated(answer, image, model)
+
+
+def _classes_of(outputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    return outputs.get("classification", next(iter(outputs.values())))
+
+
+def calibrated(answer: torch.Tensor, image: torch.Tensor, model: LoadedModel) -> Classification:
+    """Return what the logits of one image's classes say.
+
+    Parameters
+    ----------
+    answer : torch.Tensor
+        Logits, one per class of the image.
+    image : torch.Tensor
+        ``(1, C, …)`` float32: what the network saw.
+
+    Raises
+    ------
+    InputError
+        ``model.output`` for another number of classes.
+    """
     manifest = model.bundle.manifest
-    logits = backend(image, cancel).reshape(-1).double().cpu().numpy()
-    if logits.shape != (len(manifest.labels),):
+    logits = answer.reshape(-1).double().cpu().numpy()
+    names = [label.name for label in manifest.image_classes]
+    if logits.shape != (len(names),):
         raise InputError(
             "model.output",
-            f"{manifest.title} answers with {logits.size} numbers instead of {len(manifest.labels)} classes.",
+            f"{manifest.title} answers with {logits.size} numbers instead of {len(names)} classes.",
             "Ask the maker of the model for a corrected bundle.",
         )
     calibration = manifest.calibration
     probabilities = softmax(logits, calibration.temperature)
-    names = [label.name for label in sorted(manifest.labels, key=lambda label: label.value)]
     order = np.argsort(-probabilities, kind="stable")
     unusual = calibration.out_of_distribution
     return Classification(

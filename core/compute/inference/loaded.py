@@ -10,7 +10,7 @@ from torch import nn
 from core.bundles.bundle import Bundle
 from core.bundles.onnx_check import check_onnx
 from core.compute.inference.backends import (
-    Backend,
+    Engine,
     OnnxBackend,
     OpenVinoBackend,
     TorchBackend,
@@ -40,10 +40,14 @@ class LoadedModel:
         self._onnx = bundle.read(weights.file) if weights is not None else None
         if self._onnx is not None:
             check_onnx(self._onnx)
+        small = bundle.weights("onnx", "int8")
+        self._small_file = None if small is None else small.file
+        text = bundle.manifest.text
+        self._text_tokens = 0 if text is None else text.max_tokens
         self._has_network = bundle.manifest.network is not None
-        self._backends: dict[str, Backend] = {}
+        self._backends: dict[str, Engine] = {}
         self._network: nn.Module | None = None
-        self.chosen: Backend | None = None
+        self.chosen: Engine | None = None
 
     @property
     def has_network(self) -> bool:
@@ -76,6 +80,7 @@ class LoadedModel:
         vino = self._onnx is not None and has_openvino()
         possible = {
             "openvino-bf16": vino and low,
+            "onnxruntime-int8": self._small_file is not None,
             "torch-bf16": self._has_network and low,
             "openvino": vino,
             "torch-fused": self._has_network and can_fuse(),
@@ -84,7 +89,7 @@ class LoadedModel:
         }
         return tuple(name for name, there in possible.items() if there)
 
-    def backend(self, name: str) -> Backend:
+    def backend(self, name: str) -> Engine:
         """Return the engine of that name."""
         if name not in self._backends:
             self._backends[name] = self._make(name)
@@ -94,15 +99,21 @@ class LoadedModel:
         """Free the engines that are not used."""
         self._backends = {name: self._backends[name]} if name in self._backends else {}
 
-    def _make(self, name: str) -> Backend:
+    def _make(self, name: str) -> Engine:
+        tokens = self._text_tokens
         if name.startswith("torch"):
             network = load_network(self.bundle)
             assert network is not None
-            return TorchBackend(network, name, self.device, self._dims)
+            return TorchBackend(network, name, self.device, self._dims, text_tokens=tokens)
+        if name == "onnxruntime-int8":
+            assert self._small_file is not None
+            small = self.bundle.read(self._small_file)
+            check_onnx(small)
+            return OnnxBackend(small, "cpu", name, text_tokens=tokens)
         assert self._onnx is not None
         if name.startswith("openvino"):
-            return OpenVinoBackend(self._onnx, name)
-        return OnnxBackend(self._onnx, self.device)
+            return OpenVinoBackend(self._onnx, name, text_tokens=tokens)
+        return OnnxBackend(self._onnx, self.device, text_tokens=tokens)
 
 
 class ModelCache:

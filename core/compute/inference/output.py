@@ -9,17 +9,17 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from core.domain.result import ClassProbability
+from core.domain.result import ClassProbability, MeasuredValue
 
 
 @dataclass(frozen=True, eq=False)
 class InferenceOutput:
-    """Labels or class probabilities, and how they came about.
+    """Labels, class probabilities, measurements, and how they came about.
 
     Attributes
     ----------
     labels : numpy.ndarray or None
-        ``(K, J, I)`` uint8 on the grid of the volume that was given; None for classifications.
+        ``(K, J, I)`` uint8 on the grid of the first volume that was given; None for models without structures.
     classes : tuple of ClassProbability
         Calibrated, most probable first.
     prediction_set : tuple of str
@@ -37,6 +37,10 @@ class InferenceOutput:
         load, choose_engine (0 when the choice is remembered), preprocess, infer, postprocess, total.
     peak_rss_mb : float
         Largest resident memory of this process so far.
+    measurements : tuple of MeasuredValue
+        Numbers that a model of several tasks estimates, in their units.
+    missing_inputs : tuple of str
+        Contrasts that the model ran without.
     """
 
     labels: NDArray[np.uint8] | None
@@ -49,6 +53,8 @@ class InferenceOutput:
     fallbacks: tuple[str, ...]
     seconds: dict[str, float] = field(default_factory=dict)
     peak_rss_mb: float = 0.0
+    measurements: tuple[MeasuredValue, ...] = ()
+    missing_inputs: tuple[str, ...] = ()
 
 
 def peak_rss_mb() -> float:

@@ -23,7 +23,7 @@ import torch
 
 from core.bundles.manifest import Manifest
 from core.bundles.signing import sha256_hex
-from core.compute.inference.backends import Backend, is_exact
+from core.compute.inference.backends import Backend, Engine, is_exact
 from core.compute.inference.gate import Gate
 from core.compute.inference.loaded import LoadedModel
 from core.config.atomic import atomic_write_bytes
@@ -86,7 +86,7 @@ def choose_backend(
     cache_folder: Path | None = None,
     cancel: CancelToken | None = None,
     on_race: Callable[[], None] | None = None,
-) -> tuple[Backend, ProbeResult]:
+) -> tuple[Engine, ProbeResult]:
     """Return the fastest admissible engine of ``model``, from the cache or by measuring.
 
     Parameters
@@ -139,7 +139,7 @@ class _Race:
     def run(self) -> None:
         """Fill ``seconds`` and ``refused``."""
         generator = torch.Generator().manual_seed(0)
-        channels = self.model.bundle.manifest.preprocessing.channels
+        channels = self.model.bundle.manifest.channels_in()
         sample = torch.rand((1, channels, *self.window), generator=generator)
         for name in self.model.candidates():
             if self._is_over_for(name):
@@ -215,7 +215,7 @@ def _seconds_per_call(model: LoadedModel, race: _Race, name: str, deadline: floa
         scaled = race.seconds[name] * batch * math.prod(size) / math.prod(race.window)
         if (size == race.window and batch == 1) or time.perf_counter() + 2 * scaled > deadline:
             return scaled
-    sample = torch.rand((batch, manifest.preprocessing.channels, *size))
+    sample = torch.rand((batch, manifest.channels_in(), *size))
     return _timed(model.backend(name), sample)
 
 

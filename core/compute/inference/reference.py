@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, deserialize
 
 from core.bundles.bundle import REFERENCE_EXPECTED, REFERENCE_INPUT, Bundle
+from core.bundles.writer import CONTRAST_PREFIX
+from core.compute.inference.contrasts import Given
 from core.domain.errors import InputError
 from core.domain.geometry import VolumeGeometry
 from core.domain.volume import Volume
@@ -17,11 +19,33 @@ from core.domain.volume import Volume
 
 @dataclass(frozen=True, eq=False)
 class ReferenceCase:
-    """Input and expected output; one of ``labels`` and ``probabilities`` is there."""
+    """Input and expected output.
 
-    volume: Volume
+    Attributes
+    ----------
+    volumes : dict of str to Volume
+        By contrast, on one grid; named ``""`` for a model that takes a single series.
+    text : str or None
+        The report that goes with the input.
+    labels, probabilities, measurements : numpy.ndarray or None
+        ``(K, J, I)`` uint8, ``(classes,)`` float32, ``(measurements,)`` float32 in their units. One is there.
+    """
+
+    volumes: dict[str, Volume]
     labels: NDArray[np.uint8] | None
     probabilities: NDArray[np.float32] | None
+    measurements: NDArray[np.float32] | None = None
+    text: str | None = None
+
+    @property
+    def volume(self) -> Volume:
+        """The first volume."""
+        return next(iter(self.volumes.values()))
+
+    @property
+    def given(self) -> Given:
+        """What ``run_bundle`` takes."""
+        return self.volume if list(self.volumes) == [""] else self.volumes
 
 
 def read_reference(bundle: Bundle) -> ReferenceCase:
@@ -42,15 +66,22 @@ def read_reference(bundle: Bundle) -> ReferenceCase:
         raise InputError(
             "bundle.reference", "The reference input of the bundle is damaged.", "Get the bundle again."
         ) from error
-    volume = Volume(
-        geometry,
-        given["voxels"],
-        about.get("modality", ""),
-        "reference",
-        units=about.get("units", "stored"),
-        inverted=about.get("inverted") == "true",
-    )
-    return ReferenceCase(volume, expected.get("labels"), expected.get("probabilities"))
+    names = {"voxels": about.get("contrast", "")} | {
+        key: key.removeprefix(CONTRAST_PREFIX) for key in sorted(given) if key.startswith(CONTRAST_PREFIX)
+    }
+    volumes = {
+        name: Volume(
+            geometry,
+            given[key],
+            about.get("modality", ""),
+            "reference",
+            units=about.get("units", "stored"),
+            inverted=about.get("inverted") == "true",
+        )
+        for key, name in names.items()
+    }
+    answers = {name: expected.get(name) for name in ("labels", "probabilities", "measurements")}
+    return ReferenceCase(volumes, text=about.get("text"), **answers)
 
 
 def _metadata(data: bytes) -> dict[str, str]:

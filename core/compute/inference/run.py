@@ -6,24 +6,34 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from core.bundles.bundle import Bundle
 from core.bundles.manifest import Inference
-from core.compute.inference.backends import Backend, is_out_of_memory
+from core.compute.inference.backends import Engine, is_out_of_memory
 from core.compute.inference.classify import classify
+from core.compute.inference.contrasts import (
+    Contrasts,
+    Given,
+    classifier_input,
+    named_contrasts,
+    prepare_contrasts,
+)
 from core.compute.inference.loaded import LoadedModel, ModelCache
+from core.compute.inference.multitask import check_memory, predict_tasks
 from core.compute.inference.networks import available_device
 from core.compute.inference.output import InferenceOutput, peak_rss_mb
-from core.compute.inference.prepare import PreparedVolume, check_geometry, prepare_image, prepare_volume
+from core.compute.inference.prepare import PreparedVolume
 from core.compute.inference.probe import choose_backend
+from core.compute.inference.reports import text_ids
 from core.compute.inference.segment import (
     SegmentationOutcome,
     fitting_settings,
     segment,
     smaller_settings,
 )
-from core.domain.errors import EnvironmentFault, InputError
+from core.domain.errors import EnvironmentFault
 from core.domain.progress import CancelToken, Progress, no_progress
-from core.domain.volume import Volume
 
 _CHOOSING, _LOADED, _PREPARED, _INFERRED = 0.02, 0.08, 0.15, 0.97
 CHOOSING = "Choosing the fastest engine (once per model and computer)"
@@ -31,8 +41,9 @@ CHOOSING = "Choosing the fastest engine (once per model and computer)"
 
 def run_bundle(
     bundle: Bundle,
-    volume: Volume,
+    volume: Given,
     *,
+    text: str | None = None,
     device: str = "auto",
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
@@ -40,10 +51,15 @@ def run_bundle(
     probe_folder: Path | None = None,
     backend: str | None = None,
 ) -> InferenceOutput:
-    """Run a bundle on a volume.
+    """Run a bundle on a volume, or on the contrasts of a study.
 
     Parameters
     ----------
+    volume : Volume or mapping of str to Volume
+        One volume, or the volumes of a model that takes several, by the manifest's names (``inputs``). The answer
+        lies on the grid of the first one; the others are resampled to it.
+    text : str, optional
+        The report, for a model that takes one.
     device : str
         ``"auto"`` (CUDA where present), ``"cpu"`` or ``"cuda"``.
     cache : ModelCache, optional
@@ -56,28 +72,24 @@ def run_bundle(
     Raises
     ------
     SafetyError, InputError
-        From the geometry gate (``check_geometry``, ``model_grid``) and the bundle.
+        From the geometry gate (``named_contrasts``, ``model_grid``) and the bundle; ``run.text``.
     EnvironmentFault
         ``run.memory`` when memory ran out in every smaller way too.
     Cancelled
         When ``cancel`` was set; nothing is kept.
     """
-    manifest = bundle.manifest
-    if manifest.task == "multitask":
-        raise InputError(
-            "run.task",
-            f"{manifest.title} is a multi-task model; this version can't run it.",
-            "Update Overread.",
-        )
-    check_geometry(manifest, volume)
+    contrasts = named_contrasts(bundle.manifest, volume)
     started = time.perf_counter()
-    job = _Job(bundle, volume, progress, cancel, cache or ModelCache(), probe_folder, backend)
+    ids = text_ids(bundle, text)
+    job = _Job(bundle, contrasts, ids, progress, cancel, cache or ModelCache(), probe_folder, backend)
+    if contrasts.missing:
+        job.fallbacks.append(f"run without {', '.join(contrasts.missing)}: no such series was given")
     chosen, note = available_device(device)
     job.fallbacks += [note] if note else []
     output = job.run(chosen)
     output.seconds["total"] = time.perf_counter() - started
     progress("Done", 1.0)
-    return replace(output, peak_rss_mb=peak_rss_mb())
+    return replace(output, peak_rss_mb=peak_rss_mb(), missing_inputs=contrasts.missing)
 
 
 class _Job:
@@ -86,14 +98,16 @@ class _Job:
     def __init__(
         self,
         bundle: Bundle,
-        volume: Volume,
+        contrasts: Contrasts,
+        text: torch.Tensor | None,
         progress: Progress,
         cancel: CancelToken | None,
         cache: ModelCache,
         probe_folder: Path | None,
         backend: str | None,
     ) -> None:
-        self.bundle, self.volume, self.progress, self.cancel = bundle, volume, progress, cancel
+        self.bundle, self.contrasts, self.text = bundle, contrasts, text
+        self.progress, self.cancel = progress, cancel
         self.cache, self.probe_folder, self.forced = cache, probe_folder, backend
         self.fallbacks: list[str] = []
         phases = ("load", "choose_engine", "preprocess", "infer", "postprocess")
@@ -123,11 +137,12 @@ class _Job:
         self.seconds["load"] += time.perf_counter() - before
         engine = self._engine(model)
         self._report("Preparing the image", _LOADED)
-        if self.bundle.manifest.task == "classification":
-            return self._classify(model, engine)
-        return self._segment(model, engine)
+        run = {"classification": self._classify, "multitask": self._tasks}.get(
+            self.bundle.manifest.task, self._segment
+        )
+        return run(model, engine)
 
-    def _engine(self, model: LoadedModel) -> Backend:
+    def _engine(self, model: LoadedModel) -> Engine:
         before = time.perf_counter()
         phase = "load"
         if self.forced is not None:
@@ -146,13 +161,39 @@ class _Job:
         self.seconds[phase] += time.perf_counter() - before
         return engine
 
-    def _classify(self, model: LoadedModel, engine: Backend) -> InferenceOutput:
+    def _prepared(self) -> PreparedVolume:
         before = time.perf_counter()
-        image = prepare_image(self.volume, self.bundle.manifest)
+        prepared = prepare_contrasts(self.contrasts, self.bundle.manifest, self.cancel)
+        self.seconds["preprocess"] = time.perf_counter() - before
+        return prepared
+
+    def _tasks(self, model: LoadedModel, engine: Engine) -> InferenceOutput:
+        prepared = self._prepared()
+        check_memory(self.bundle.manifest, prepared.grid.model.shape_kji)
+        self._report("Running the model", _PREPARED)
+        answer = predict_tasks(prepared, model, engine, self.text, self.cancel)
+        self.seconds.update(answer.seconds)
+        classes = answer.classification
+        return InferenceOutput(
+            answer.labels,
+            () if classes is None else classes.classes,
+            () if classes is None else classes.prediction_set,
+            answer.uncertainty,
+            None if classes is None else classes.out_of_distribution,
+            engine.device,
+            engine.name,
+            tuple(self.fallbacks),
+            self.seconds,
+            measurements=answer.measurements,
+        )
+
+    def _classify(self, model: LoadedModel, engine: Engine) -> InferenceOutput:
+        before = time.perf_counter()
+        image = classifier_input(self.contrasts, self.bundle.manifest, self.cancel)
         self.seconds["preprocess"] = time.perf_counter() - before
         self._report("Running the model", _PREPARED)
         before = time.perf_counter()
-        answer = classify(image, model, engine, self.cancel)
+        answer = classify(image, model, engine, self.cancel, text=self.text)
         self.seconds["infer"] = time.perf_counter() - before
         return InferenceOutput(
             None,
@@ -166,11 +207,9 @@ class _Job:
             self.seconds,
         )
 
-    def _segment(self, model: LoadedModel, engine: Backend) -> InferenceOutput:
+    def _segment(self, model: LoadedModel, engine: Engine) -> InferenceOutput:
         manifest = model.bundle.manifest
-        before = time.perf_counter()
-        prepared = prepare_volume(self.volume, manifest, self.cancel)
-        self.seconds["preprocess"] = time.perf_counter() - before
+        prepared = self._prepared()
         settings, notes = fitting_settings(manifest, prepared.grid.model.shape_kji)
         self.fallbacks += notes
         outcome = self._with_ladder(prepared, engine, settings)
@@ -188,7 +227,7 @@ class _Job:
         )
 
     def _with_ladder(
-        self, prepared: PreparedVolume, engine: Backend, settings: Inference
+        self, prepared: PreparedVolume, engine: Engine, settings: Inference
     ) -> SegmentationOutcome:
         """Segment; when memory runs out, take the next smaller way and say so."""
         while True:

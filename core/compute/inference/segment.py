@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from core.bundles.manifest import Inference, Manifest
 from core.compute.inference.backends import Backend
+from core.compute.inference.grids import ModelGrid
 from core.compute.inference.postprocess import clean_labels
 from core.compute.inference.prepare import PreparedVolume
 from core.compute.inference.slices import SliceBackend, flat_settings
@@ -55,26 +56,60 @@ def segment(
     """
     if not manifest.is_3d:
         backend, settings = SliceBackend(backend), flat_settings(settings, prepared.tensor.shape[1:])
-    stream = LabelStream(prepared.grid)
-    confidence = _Confidence(manifest.calibration.temperature)
+    slabs = sliding_slabs(prepared.tensor, backend, settings, cancel=cancel, on_window=on_window)
+    timed = _Timed(slab.logits for slab in slabs)
     started = time.perf_counter()
-    back = 0.0
-    for slab in sliding_slabs(prepared.tensor, backend, settings, cancel=cancel, on_window=on_window):
-        if slab.logits.shape[0] < manifest.channels_out():
-            raise _wrong_channels(manifest, slab.logits.shape[0])
-        before = time.perf_counter()
-        confidence.add(slab.logits)
-        stream.push(slab.logits)
-        back += time.perf_counter() - before
-    inferred = time.perf_counter() - started - back
-    before = time.perf_counter()
-    labels = stream.finished()
-    voxel_ml = prepared.grid.series.voxel_volume_ml
-    labels = clean_labels(labels, manifest.postprocessing, voxel_ml)
-    grid = prepared.grid
+    labels, uncertainty = labels_of(timed, prepared.grid, manifest)
+    back = time.perf_counter() - started - timed.seconds
+    return SegmentationOutcome(labels, uncertainty, {"infer": timed.seconds, "postprocess": back})
+
+
+def labels_of(
+    logits: Iterable[torch.Tensor], grid: ModelGrid, manifest: Manifest
+) -> tuple[NDArray[np.uint8], float | None]:
+    """Turn logits, ``(C, n, J, I)`` each and from the first model slice to the last, into cleaned labels.
+
+    Returns
+    -------
+    labels : numpy.ndarray
+        ``(K, J, I)`` uint8 on the series' grid.
+    uncertainty : float or None
+        See ``InferenceOutput``.
+
+    Raises
+    ------
+    InputError
+        ``model.output`` for too few channels.
+    """
+    stream = LabelStream(grid)
+    # The temperature of a model of several tasks is that of its classes.
+    confidence = _Confidence(1.0 if manifest.task == "multitask" else manifest.calibration.temperature)
+    for part in logits:
+        if part.shape[0] < manifest.channels_out():
+            raise _wrong_channels(manifest, part.shape[0])
+        confidence.add(part)
+        stream.push(part)
+    labels = clean_labels(stream.finished(), manifest.postprocessing, grid.series.voxel_volume_ml)
     labels = np.ascontiguousarray(undo_reorientation(labels, grid.permutation, grid.flips))
-    back += time.perf_counter() - before
-    return SegmentationOutcome(labels, confidence.uncertainty(), {"infer": inferred, "postprocess": back})
+    return labels, confidence.uncertainty()
+
+
+class _Timed:
+    """Passes on what an iterator yields and counts the seconds that it takes to make it."""
+
+    def __init__(self, inner: Iterable[torch.Tensor]) -> None:
+        self._inner = iter(inner)
+        self.seconds = 0.0
+
+    def __iter__(self) -> _Timed:
+        return self
+
+    def __next__(self) -> torch.Tensor:
+        before = time.perf_counter()
+        try:
+            return next(self._inner)
+        finally:
+            self.seconds += time.perf_counter() - before
 
 
 def fitting_settings(manifest: Manifest, shape: tuple[int, ...]) -> tuple[Inference, list[str]]:

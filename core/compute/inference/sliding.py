@@ -7,7 +7,7 @@ the patient.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 import torch
@@ -91,7 +91,7 @@ def sliding_slabs(
     if len(plan.starts) == 1:
         answer = backend(padded[None], cancel)[0]
         _report(on_window, 1, 1)
-        yield Slab(0, _cropped(answer, plan, (k, j, i)))
+        yield Slab(0, cropped(answer, plan.pad_before, (k, j, i)))
         return
     runner = _Runner(padded, backend, plan, batch or settings.batch, cancel, on_window)
     weights = importance_map(size, settings.mode, settings.sigma_scale)
@@ -102,6 +102,25 @@ def sliding_slabs(
         last = min(before_k + k - start, inside.shape[1])
         if last > first:
             yield Slab(start + first - before_k, inside[:, first:last])
+
+
+def padded_whole(image: torch.Tensor, settings: Inference) -> tuple[torch.Tensor, Triple]:
+    """Pad ``(C, K, J, I)`` to multiples of the divisor; returns the image and the voxels added before it.
+
+    A channel of zeros stands for a missing contrast and stays one.
+    """
+    _, k, j, i = image.shape
+    plan = plan_windows((k, j, i), _whole((k, j, i), settings.divisor), 0.0)
+    padded = _pad(image, plan, settings.pad_value)
+    if padded is not image and settings.pad_value != 0:
+        padded[[not bool(channel.any()) for channel in image]] = 0
+    return padded, plan.pad_before
+
+
+def cropped(answer: torch.Tensor, before: Triple, shape: Sequence[int]) -> torch.Tensor:
+    """Return the part ``(C, K, J, I)`` of a padded image's answer that belongs to the image."""
+    (a, b, c), (k, j, i) = before, shape
+    return answer[:, a : a + k, b : b + j, c : c + i]
 
 
 def full_logits(slabs: Iterator[Slab]) -> torch.Tensor:
@@ -209,11 +228,6 @@ def _pad(image: torch.Tensor, plan: WindowPlan, value: float) -> torch.Tensor:
         before = plan.pad_before[axis]
         margins += [before, plan.padded[axis] - image.shape[axis + 1] - before]
     return functional.pad(image, margins, value=value) if any(margins) else image
-
-
-def _cropped(answer: torch.Tensor, plan: WindowPlan, shape: Triple) -> torch.Tensor:
-    (a, b, c), (k, j, i) = plan.pad_before, shape
-    return answer[:, a : a + k, b : b + j, c : c + i]
 
 
 def _report(on_window: OnWindow | None, done: int, total: int) -> None:

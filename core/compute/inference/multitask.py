@@ -1,0 +1,168 @@
+"""A network with several heads: structures on the series' grid, calibrated classes, numbers in their units."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+
+from core.bundles.manifest import Manifest
+from core.compute.inference.backends import Engine
+from core.compute.inference.classify import Classification, calibrated
+from core.compute.inference.loaded import LoadedModel
+from core.compute.inference.prepare import PreparedVolume
+from core.compute.inference.segment import labels_of
+from core.compute.inference.sliding import cropped, padded_whole
+from core.domain.errors import EnvironmentFault, InputError
+from core.domain.progress import CancelToken
+from core.domain.result import MeasuredValue
+
+SEGMENTATION, CLASSIFICATION, REGRESSION = "segmentation", "classification", "regression"
+_GIGABYTE = 1e9
+
+
+@dataclass(frozen=True, eq=False)
+class TasksAnswer:
+    """What each head said; None or empty where the model has no such head.
+
+    Attributes
+    ----------
+    labels : numpy.ndarray or None
+        ``(K, J, I)`` uint8 on the series' grid.
+    classification : Classification or None
+        Calibrated.
+    measurements : tuple of MeasuredValue
+        In the manifest's order.
+    uncertainty : float or None
+        Of the classes where there are some, else of the label map (0…1).
+    """
+
+    labels: NDArray[np.uint8] | None
+    classification: Classification | None
+    measurements: tuple[MeasuredValue, ...]
+    uncertainty: float | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def predict_tasks(
+    prepared: PreparedVolume,
+    model: LoadedModel,
+    engine: Engine,
+    text: torch.Tensor | None = None,
+    cancel: CancelToken | None = None,
+) -> TasksAnswer:
+    """Run the network once over the whole image.
+
+    Parameters
+    ----------
+    text : torch.Tensor, optional
+        ``(1, L)`` int64 ids of the report.
+
+    Raises
+    ------
+    InputError
+        ``model.output`` when the network lacks an output that the manifest promises, or has another size of it.
+    Cancelled
+        Before or after the network's call.
+    """
+    manifest = model.bundle.manifest
+    image, before = padded_whole(prepared.tensor, manifest.inference)
+    started = time.perf_counter()
+    outputs = _run(image, manifest, engine, text, cancel)
+    inferred = time.perf_counter() - started
+    started = time.perf_counter()
+    labels, doubt = None, None
+    if manifest.structures:
+        logits = cropped(_output(outputs, SEGMENTATION, manifest), before, prepared.tensor.shape[1:])
+        labels, doubt = labels_of([logits], prepared.grid, manifest)
+    answer = None
+    if manifest.image_classes:
+        logits = _output(outputs, CLASSIFICATION, manifest)
+        whole = image[None] if manifest.is_3d else image[None, :, 0]
+        answer = calibrated(logits, whole, model)
+        doubt = answer.uncertainty
+    seconds = {"infer": inferred, "postprocess": time.perf_counter() - started}
+    return TasksAnswer(labels, answer, _measured(outputs, manifest), doubt, seconds)
+
+
+def check_memory(manifest: Manifest, shape: tuple[int, ...]) -> None:
+    """Refuse a run that the free memory can't hold, before it is begun.
+
+    Raises
+    ------
+    EnvironmentFault
+        ``run.memory`` with what is needed and what is free.
+    """
+    per_voxel = manifest.inference.memory_bytes_per_voxel
+    free = psutil.virtual_memory().available
+    needed = float(np.prod(shape)) * (per_voxel or 0)
+    if needed > free:
+        raise EnvironmentFault(
+            "run.memory",
+            f"{manifest.title} takes the whole image at once and needs about {needed / _GIGABYTE:.1f} GB of memory; "
+            f"{free / _GIGABYTE:.1f} GB are free.",
+            "Close other programs or studies and run it again.",
+        )
+
+
+def _run(
+    image: torch.Tensor,
+    manifest: Manifest,
+    engine: Engine,
+    text: torch.Tensor | None,
+    cancel: CancelToken | None,
+) -> dict[str, torch.Tensor]:
+    if cancel is not None:
+        cancel.raise_if_cancelled()
+    if manifest.is_3d:
+        outputs = engine.outputs(image[None], text, cancel)
+    else:
+        outputs = engine.outputs(image[None, :, 0], text, cancel)
+        if SEGMENTATION in outputs:
+            outputs[SEGMENTATION] = outputs[SEGMENTATION].unsqueeze(2)
+    if cancel is not None:
+        cancel.raise_if_cancelled()
+    return outputs
+
+
+def _output(outputs: dict[str, torch.Tensor], name: str, manifest: Manifest) -> torch.Tensor:
+    if name not in outputs:
+        raise InputError(
+            "model.output",
+            f"The network of {manifest.title} has no output “{name}”; it answers with {', '.join(outputs)}.",
+            "Ask the maker of the model for a corrected bundle.",
+        )
+    return outputs[name][0]
+
+
+def _measured(outputs: dict[str, torch.Tensor], manifest: Manifest) -> tuple[MeasuredValue, ...]:
+    """Return ``mean + std * output`` for each measurement.
+
+    Raises
+    ------
+    InputError
+        ``model.output``: another count, or a number that is not finite.
+    """
+    if not manifest.measurements:
+        return ()
+    numbers = _output(outputs, REGRESSION, manifest).reshape(-1).double().cpu().numpy()
+    if len(numbers) != len(manifest.measurements) or not np.isfinite(numbers).all():
+        raise InputError(
+            "model.output",
+            f"{manifest.title} answers with {numbers.size} numbers, or not with numbers, "
+            f"instead of {len(manifest.measurements)} measurements.",
+            "Ask the maker of the model for a corrected bundle.",
+        )
+    return tuple(
+        MeasuredValue(
+            item.name,
+            item.mean + item.std * float(number),
+            item.unit,
+            item.code.concept() if item.code else None,
+        )
+        for item, number in zip(manifest.measurements, numbers, strict=True)
+    )
