@@ -11,6 +11,9 @@ from core.compute.training.losses.convention import precise
 class MeanSquared(nn.Module):
     """Mean of ``(x − y)²`` over the known numbers; 0 when none is known."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return the loss of ``(N, R)`` outputs against ``(N, R)`` numbers, NaN where unknown."""
         known, wanted = _known(outputs, target)
