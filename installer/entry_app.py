@@ -19,7 +19,7 @@ COMMANDS = frozenset(
     | {"export", "audit", "phantom", "demo", "doctor", "train", "watch", "--help"}
     | {"derived", "remove", "retention", "backup", "check", "evaluate", "finetune", "candidates", "promote"}
     | {"rollback", "explore", "stats", "init", "search", "compare", "monitor"}
-    | {"register", "registry"}
+    | {"register", "registry", "serve"}
 )
 _ATTACH_PARENT_PROCESS = 0xFFFFFFFF
 

@@ -45,8 +45,8 @@ def main() -> int:
 
 
 def run_command(arguments: list[str]) -> int:
-    """Run a command of the command line; training and measuring models aren't part of a frozen build."""
-    if arguments[:1] in (["train"], ["search"], ["evaluate"]) and "--help" not in arguments:
+    """Run a command of the command line; training, measuring and serving models aren't part of a frozen build."""
+    if arguments[:1] in (["train"], ["search"], ["evaluate"], ["serve"]) and "--help" not in arguments:
         return refuse_training("--json" in arguments)
     from core.cli.main import run
 
@@ -60,8 +60,8 @@ def refuse_training(as_json: bool) -> int:
 
     error = EnvironmentFault(
         "train.not_in_this_build",
-        "This build reads studies and runs models; it can't train or measure them.",
-        "Install Overread with pip (overread[train]) and train there.",
+        "This build reads studies and runs models; it can't train, measure or serve them.",
+        "Install Overread with pip (overread[train], overread[serve]) and do it there.",
     )
     return refuse(error, as_json)
 

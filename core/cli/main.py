@@ -26,6 +26,7 @@ from core.cli import (
     recipe_commands,
     registry_commands,
     review_commands,
+    serve_command,
     system_commands,
     train_command,
 )
@@ -54,6 +55,7 @@ evaluate_command.register(app)
 recipe_commands.register(app)
 finetune_commands.register(app)
 experiment_commands.register(app)
+serve_command.register(app)
 registry_commands.register(app)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,16 +93,32 @@ def read_image(path: Path) -> Volume:
         When it cannot be read.
     """
     with _opened(path) as picture:
-        header = _header(picture)
-        pages = []
-        for page in range(header.pages):
-            picture.seek(page)
-            pages.append(_page(picture, header))
-        voxels = np.ascontiguousarray(np.stack(pages))
-    uid = content_uid(path)
+        return _volume(picture, content_uid(path))
+
+
+def read_image_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Volume:
+    """Read a PNG or JPEG that was received instead of opened; see ``read_image``.
+
+    Raises
+    ------
+    InputError
+        ``image.damaged``; ``image.too_large`` for more than ``max_pixels``, before any is decoded.
+    """
+    # as content_uid names files
+    uid = f"2.25.{int.from_bytes(hashlib.sha256(data).digest()[:16], 'big')}"
+    with _decoded(BytesIO(data), ("PNG", "JPEG")) as picture:
+        return _volume(picture, uid, max_pixels)
+
+
+def _volume(picture: Image.Image, uid: str, max_pixels: int = MAX_PIXELS) -> Volume:
+    header = _header(picture, max_pixels)
+    pages = []
+    for page in range(header.pages):
+        picture.seek(page)
+        pages.append(_page(picture, header))
     return Volume(
         geometry=header.geometry,
-        voxels=voxels,
+        voxels=np.ascontiguousarray(np.stack(pages)),
         modality="OT",
         series_uid=uid,
         study_uid=uid,
@@ -110,28 +128,33 @@ def read_image(path: Path) -> Volume:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    # loaded on first use: most sessions read no pictures
-    from PIL import Image, UnidentifiedImageError
-
     try:
         stream = open_plain(path)
     except OSError as error:
         raise EnvironmentFault(
             "file.unreadable", f"The picture cannot be read: {error.strerror}.", "Check that it exists."
         ) from error
-    with stream:
-        try:
-            # what is asked of the picture inside the block is read from the file then
-            with Image.open(stream, formats=FORMATS) as picture:
-                yield picture
-        except MemoryError as error:
-            raise EnvironmentFault(
-                "memory.exhausted",
-                "The picture needs more memory than there is.",
-                "Close other programs and try again.",
-            ) from error
-        except (*_RAISED, OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise _damaged(error) from error
+    with stream, _decoded(stream, FORMATS) as picture:
+        yield picture
+
+
+@contextmanager
+def _decoded(stream: IO[bytes], formats: Sequence[str]) -> Iterator[Image.Image]:
+    # loaded on first use: most sessions read no pictures
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        # what is asked of the picture inside the block is read from the file then
+        with Image.open(stream, formats=formats) as picture:
+            yield picture
+    except MemoryError as error:
+        raise EnvironmentFault(
+            "memory.exhausted",
+            "The picture needs more memory than there is.",
+            "Close other programs and try again.",
+        ) from error
+    except (*_RAISED, OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise _damaged(error) from error
 
 
 def read_pictures(paths: Sequence[Path]) -> Volume:
@@ -184,10 +207,10 @@ def stacks_of(pictures: Sequence[NumberedPicture]) -> list[list[NumberedPicture]
     return [run for run in stacks if MIN_STACK <= len(run) <= MAX_PAGES]
 
 
-def _header(picture: Image.Image) -> PictureHeader:
+def _header(picture: Image.Image, max_pixels: int = MAX_PIXELS) -> PictureHeader:
     columns, rows = picture.size
     pages = int(getattr(picture, "n_frames", 1))
-    if rows * columns * pages > MAX_PIXELS or pages > MAX_PAGES:
+    if rows * columns * pages > max_pixels or pages > MAX_PAGES:
         raise InputError(
             "image.too_large",
             f"The picture has {columns} × {rows} pixels on {pages} pages.",

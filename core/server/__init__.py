@@ -1,0 +1,1 @@
+"""A model behind HTTP: the web process (which never loads torch) and the model processes that it starts."""
