@@ -66,6 +66,9 @@ def attend(
     Tensor
         ``(N, heads, n, e)``.
     """
+    if mask is not None and not torch.is_grad_enabled():
+        # The fused kernels pass over a mask that could want a gradient, even when none is recorded.
+        mask = mask.detach()
     if kernel == "auto" or exporting():
         return functional.scaled_dot_product_attention(query, key, value, mask, dropout)
     with sdpa_kernel(_PREFERENCES[kernel], set_priority=True):

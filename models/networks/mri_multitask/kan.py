@@ -18,6 +18,7 @@ from models.networks.mri_multitask.splines import (
     CubicSplineLinear,
     cubic_bases,
     extended_knots,
+    fast_cubic_bases,
     interval_knots,
     quantile_knots,
     raw_increments,
@@ -93,6 +94,8 @@ class KANLayer(nn.Module):
     def reset_parameters(self, noise: float = 0.1) -> None:
         """Draw the base weights, and fit the coefficients to small random curves by least squares."""
         nn.init.kaiming_uniform_(self.base_weight, a=5**0.5)
+        if self.base_weight.is_meta:
+            return
         low, high = self.range
         points = torch.linspace(low, high, self.grid + 1, dtype=torch.float64)
         points = points.unsqueeze(1).expand(-1, self.in_features)
@@ -121,7 +124,9 @@ class KANLayer(nn.Module):
         """Return the bases ``(N, grid + order, in_features)`` at ``x`` ``(N, in_features)``, without gates."""
         if self._closed_form:
             low, high = self.range
-            return cubic_bases(x, low, (high - low) / self.grid, self.bases)
+            recorded = torch.is_grad_enabled() or exporting()
+            bases = cubic_bases if recorded else fast_cubic_bases
+            return bases(x, low, (high - low) / self.grid, self.bases)
         return spline_bases(x, self.current_knots().to(x.dtype), self.order)
 
     def gate_values(self) -> Tensor | None:

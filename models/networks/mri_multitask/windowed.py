@@ -9,14 +9,20 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, get_args
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.networks.mri_multitask.attention import Kernel, attend, check_heads
+from models.networks.mri_multitask.tracing import exporting
 
+Numbers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 Bias = Literal["relative", "dense", "none"]
 
 
@@ -93,34 +99,35 @@ def unfold(windows: Tensor, window: Sequence[int], grid: Sequence[int]) -> Tenso
     return split.permute(order).reshape(windows.shape[0], *grid, windows.shape[-1])
 
 
+@lru_cache(maxsize=32)
 def window_masks(
-    grid: Sequence[int], padded: Sequence[int], window: Sequence[int], shift: Sequence[int]
-) -> list[tuple[Tensor, Tensor | None]]:
+    grid: tuple[int, ...], padded: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...]
+) -> list[tuple[Numbers, Flags | None]]:
     """Return which windows share a mask, and the masks.
 
     Parameters
     ----------
-    grid, padded : sequence of int
+    grid, padded : tuple of int
         Sizes of the axes before and after padding to whole windows.
-    window, shift : sequence of int
+    window, shift : tuple of int
         Lengths of the windows' axes, and how far the padded grid is rolled back.
 
     Returns
     -------
-    list of (Tensor, Tensor or None)
+    list of (ndarray, ndarray or None)
         Numbers of windows ``(g,)`` int64, and ``(w, w)`` boolean: True where both positions are real and
         were neighbours before the roll; each position sees itself, so that no row is empty. None: all True.
-        Only a last window along an axis can differ, so there are at most ``2 ** axes`` groups.
+        Only the last two windows along an axis can differ: the wrap is in the last one, and the padding before
+        it may reach into the one before.
     """
     counts = [size // length for size, length in zip(padded, window, strict=True)]
-    numbers = torch.arange(math.prod(counts)).reshape(counts)
+    numbers = np.arange(math.prod(counts)).reshape(counts)
     groups = []
     for lasts in itertools.product((False, True), repeat=len(counts)):
         if any(count == 1 and not last for count, last in zip(counts, lasts, strict=True)):
             continue
         where = tuple(slice(-1, None) if last else slice(0, -1) for last in lasts)
-        mask = _pattern(grid, padded, window, shift, lasts)
-        groups.append((numbers[where].reshape(-1), mask))
+        groups.append((numbers[where].reshape(-1).copy(), _pattern(grid, padded, window, shift, lasts)))
     return groups
 
 
@@ -130,20 +137,20 @@ def _pattern(
     window: Sequence[int],
     shift: Sequence[int],
     lasts: Sequence[bool],
-) -> Tensor | None:
+) -> Flags | None:
     """The mask of the windows that are the last along the given axes; None when it hides nothing."""
     regions, real = [], []
     for size, whole, length, roll, last in zip(grid, padded, window, shift, lasts, strict=True):
         start = whole - length if last else 0
-        rolled = torch.arange(start, start + length)
+        rolled = np.arange(start, start + length)
         regions.append(rolled >= whole - roll)
         # Padding stands at the end before the roll: in the rolled grid just before what wrapped.
         real.append((rolled + roll) % whole < size)
-    region = torch.cartesian_prod(*regions).reshape(-1, len(window))
-    seen = torch.cartesian_prod(*real).reshape(-1, len(window)).all(1)
-    together = (region[:, None] == region[None]).all(-1)
-    mask = (together & seen[None]) | torch.eye(len(seen), dtype=torch.bool)
-    return None if bool(mask.all()) else mask
+    region = np.stack(np.meshgrid(*regions, indexing="ij"), axis=-1).reshape(-1, len(window))
+    seen = np.stack(np.meshgrid(*real, indexing="ij"), axis=-1).reshape(-1, len(window)).all(axis=1)
+    together = (region[:, None] == region[None]).all(axis=-1)
+    mask: Flags = (together & seen[None]) | np.eye(len(seen), dtype=np.bool_)
+    return None if mask.all() else mask
 
 
 class WindowedAttention(nn.Module):
@@ -212,12 +219,12 @@ class WindowedAttention(nn.Module):
         Tensor
             ``(N, *grid, width)``.
         """
-        grid = x.shape[1:-1]
-        padded = [-(-size // length) * length for size, length in zip(grid, self.window, strict=True)]
-        shift = [
+        grid = tuple(int(size) for size in x.shape[1:-1])
+        padded = tuple(-(-size // length) * length for size, length in zip(grid, self.window, strict=True))
+        shift = tuple(
             0 if whole <= length else move
             for whole, length, move in zip(padded, self.window, self.shift, strict=True)
-        ]
+        )
         windows = fold(self._arranged(self.qkv(x), padded, shift), self.window)
         groups = window_masks(grid, padded, self.window, shift)
         hidden = None
@@ -244,21 +251,23 @@ class WindowedAttention(nn.Module):
         return x
 
     def _attended(
-        self, windows: Tensor, groups: list[tuple[Tensor, Tensor | None]], hidden: Tensor | None
+        self, windows: Tensor, groups: list[tuple[Numbers, Flags | None]], hidden: Tensor | None
     ) -> Tensor:
         """Attend in ``(N, windows, w, 3·width)``, one call per group of windows with the same mask."""
         bias = self.bias()
         if bias is not None:
             bias = bias.to(windows.dtype)
-        if len(groups) == 1 or all(mask is None for _, mask in groups):
-            return self._group(windows, bias, groups[-1][1], hidden)
+        masks = [None if mask is None else torch.from_numpy(mask).to(windows.device) for _, mask in groups]
+        if len(groups) == 1 or all(mask is None for mask in masks):
+            return self._group(windows, bias, masks[-1], hidden)
         parts = []
-        for numbers, mask in groups:
-            numbers = numbers.to(windows.device)
-            chosen = None if hidden is None else hidden[:, numbers]
-            parts.append(self._group(windows[:, numbers], bias, mask, chosen))
-        order = torch.cat([numbers for numbers, _ in groups]).argsort().to(windows.device)
-        return torch.cat(parts, dim=1)[:, order]
+        for (numbers, _), mask in zip(groups, masks, strict=True):
+            chosen = torch.from_numpy(numbers).to(windows.device)
+            parts.append(
+                self._group(windows[:, chosen], bias, mask, None if hidden is None else hidden[:, chosen])
+            )
+        order = np.argsort(np.concatenate([numbers for numbers, _ in groups]))
+        return torch.cat(parts, dim=1)[:, torch.from_numpy(order).to(windows.device)]
 
     def _group(
         self, windows: Tensor, bias: Tensor | None, allowed: Tensor | None, hidden: Tensor | None
@@ -266,7 +275,7 @@ class WindowedAttention(nn.Module):
         """Attend in ``(N, g, w, 3·width)`` with ``allowed`` ``(w, w)`` and ``hidden`` ``(N, g, w, 1)``."""
         split = windows.flatten(0, 1).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key, value = split.unbind(0)
-        visible = None if allowed is None else allowed.to(windows.device)[None, None]
+        visible = None if allowed is None else allowed[None, None]
         if hidden is not None:
             own = torch.eye(windows.shape[2], dtype=torch.bool, device=windows.device)
             seen = ~hidden.flatten(0, 1).squeeze(-1)[:, None, None, :]
@@ -278,6 +287,9 @@ class WindowedAttention(nn.Module):
             if visible is not None:
                 mask = mask.masked_fill(~visible, float("-inf"))
         attended = attend(query, key, value, mask, self.dropout if self.training else 0.0, self.kernel)
+        if exporting():
+            # The exporter takes the memory layout of one kernel for that of another: join the heads by a copy.
+            return torch.cat(attended.unbind(1), dim=-1).unflatten(0, windows.shape[:2])
         return attended.transpose(1, 2).flatten(2).unflatten(0, windows.shape[:2])
 
 
