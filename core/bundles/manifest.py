@@ -28,7 +28,7 @@ _PERMUTATIONS_OF_AXES = {"LR", "PA", "SI"}
 Triple = tuple[float, float, float]
 Scalar = str | bool | int | float | None
 Param = Scalar | list[Scalar] | list[list[Scalar]]
-InputName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$", max_length=32)]
+InputName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$", max_length=32)]
 
 
 class Label(_Strict):

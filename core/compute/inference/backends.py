@@ -57,19 +57,30 @@ class TorchBackend:
 
     ``torch`` is the module as it is. ``torch-folded`` has its batch normalisations folded in and its channels
     last, ``torch-fused`` (CPU) has its convolutions fused too; ``torch-bf16`` and ``torch-fp16`` (CUDA) are
-    the fastest of these in lower precision.
+    the fastest of these in lower precision. With ``autocast`` lower precision is torch's choice per operation:
+    for networks with parts that need float32 (norms, splines, several heads).
     """
 
     def __init__(
-        self, network: nn.Module, variant: str, device: str = "cpu", dims: int = 3, *, text_tokens: int = 0
+        self,
+        network: nn.Module,
+        variant: str,
+        device: str = "cpu",
+        dims: int = 3,
+        *,
+        text_tokens: int = 0,
+        autocast: bool = False,
     ) -> None:
         self.name = variant
         self._text_tokens = text_tokens
         self.device = device
         self.exact = is_exact(variant)
         self._format = _memory_format(variant, dims)
-        self._dtype = {"torch-bf16": torch.bfloat16, "torch-fp16": torch.float16}.get(variant, torch.float32)
-        placed = _rewritten(network, variant, device).to(device=device, dtype=self._dtype)
+        lower = {"torch-bf16": torch.bfloat16, "torch-fp16": torch.float16}.get(variant)
+        self._autocast = lower if autocast else None
+        self._dtype = torch.float32 if autocast or lower is None else lower
+        rewritten = folded(network) if self._autocast else _rewritten(network, variant, device)
+        placed = rewritten.to(device=device, dtype=self._dtype)
         self._network = placed.to(memory_format=self._format)  # type: ignore[call-overload]
 
     def __call__(self, batch: torch.Tensor, cancel: CancelToken | None = None) -> torch.Tensor:
@@ -85,7 +96,8 @@ class TorchBackend:
         given = batch.to(device=self.device, dtype=self._dtype).contiguous(memory_format=self._format)
         also = [] if self._text_tokens == 0 else [_text(text, len(batch), self._text_tokens).to(self.device)]
         rows = nullcontext() if self._format == torch.contiguous_format else RowWiseConcatenation()
-        with rows:
+        cast = nullcontext() if self._autocast is None else torch.autocast(self.device, self._autocast)
+        with rows, cast:
             answer = self._network(given, *also)
         return {
             name: output.to(dtype=torch.float32, memory_format=torch.contiguous_format)

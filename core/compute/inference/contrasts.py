@@ -128,7 +128,7 @@ def prepare_contrasts(
     prepared: dict[str, torch.Tensor] = {}
     grid = None
     for name, volume in contrasts.volumes.items():
-        made = prepare_volume(_onto(volume, first), manifest, cancel)
+        made = prepare_volume(on_first_grid(volume, first), manifest, cancel)
         grid = grid or made.grid
         prepared[name] = made.tensor
     assert grid is not None
@@ -148,7 +148,7 @@ def classifier_input(
     return padded_whole(prepared.tensor, manifest.inference)[0][None]
 
 
-def _onto(volume: Volume, first: Volume) -> Volume:
+def on_first_grid(volume: Volume, first: Volume) -> Volume:
     """Return a contrast on the first one's grid; outside of it lies its smallest value."""
     if volume.geometry.same_grid_as(first.geometry):
         return volume

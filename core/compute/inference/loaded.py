@@ -100,20 +100,21 @@ class LoadedModel:
         self._backends = {name: self._backends[name]} if name in self._backends else {}
 
     def _make(self, name: str) -> Engine:
-        tokens = self._text_tokens
+        text = {"text_tokens": self._text_tokens} if self._text_tokens else {}
         if name.startswith("torch"):
             network = load_network(self.bundle)
             assert network is not None
-            return TorchBackend(network, name, self.device, self._dims, text_tokens=tokens)
+            several = self.bundle.manifest.task == "multitask"
+            return TorchBackend(network, name, self.device, self._dims, autocast=several, **text)
         if name == "onnxruntime-int8":
             assert self._small_file is not None
             small = self.bundle.read(self._small_file)
             check_onnx(small)
-            return OnnxBackend(small, "cpu", name, text_tokens=tokens)
+            return OnnxBackend(small, "cpu", name, **text)
         assert self._onnx is not None
         if name.startswith("openvino"):
-            return OpenVinoBackend(self._onnx, name, text_tokens=tokens)
-        return OnnxBackend(self._onnx, self.device, text_tokens=tokens)
+            return OpenVinoBackend(self._onnx, name, **text)
+        return OnnxBackend(self._onnx, self.device, **text)
 
 
 class ModelCache:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import torch
 
 from core.bundles.bundle import Bundle
+from core.compute.text import TextEncoder
 from core.domain.errors import InputError
 
 
@@ -17,7 +15,7 @@ def text_ids(bundle: Bundle, text: str | None) -> torch.Tensor | None:
     Raises
     ------
     InputError
-        ``run.text``: a text for a model without one, or a vocabulary that is damaged.
+        ``run.text``: a text for a model without one. ``text.vocabulary``: the bundle's is damaged.
     """
     settings = bundle.manifest.text
     if settings is None:
@@ -30,18 +28,5 @@ def text_ids(bundle: Bundle, text: str | None) -> torch.Tensor | None:
         return None
     if not text or not text.strip():
         return torch.zeros((1, settings.max_tokens), dtype=torch.int64)
-    from core.compute.text import TextEncoder
-    from core.recipes.schema import TextConfig
-
-    config = TextConfig(max_tokens=settings.max_tokens, lowercase=settings.lowercase)
-    with tempfile.TemporaryDirectory(prefix="overread-words-") as folder:
-        file = Path(folder) / "vocab.txt"
-        file.write_bytes(bundle.read(settings.vocabulary_file))
-        ids = TextEncoder.from_folder(Path(folder), config).encode(text)
-    if len(ids) != settings.max_tokens:
-        raise InputError(
-            "run.text",
-            f"The vocabulary of {bundle.manifest.title} doesn't fit its network.",
-            "Get the bundle again.",
-        )
+    ids = TextEncoder.from_bytes(bundle.read(settings.vocabulary_file), settings).encode(text)
     return torch.tensor([ids], dtype=torch.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,17 +20,22 @@ from core.bundles.manifest import (
     Findings,
     Label,
     Manifest,
+    Measurement,
     Network,
+    TextInput,
     Weights,
 )
 from core.bundles.writer import Reference, write_bundle
+from core.compute.inference.contrasts import Given, named_contrasts, on_first_grid
 from core.compute.inference.loaded import ModelCache
 from core.compute.inference.run import run_bundle
 from core.compute.training.cards import Metric, card_text, licence_text
 from core.compute.training.export import ONNX_FILE, SAFETENSORS_FILE, onnx_of, safetensors_of
 from core.compute.training.objective import network_params
+from core.domain.errors import BugError
 from core.domain.geometry import VolumeGeometry
 from core.domain.volume import Volume
+from core.recipes.bundle_schema import BundleLabel
 from core.recipes.schema import Recipe
 from models.networks.parts import parts_of
 
@@ -52,6 +57,8 @@ class Product:
         Cases by part.
     run_id : str
         Of the run folder.
+    vocabulary : bytes, optional
+        ``vocab.txt`` of the reports, for a network that takes a text.
     """
 
     recipe: Recipe
@@ -59,15 +66,17 @@ class Product:
     calibration: Calibration
     counts: Mapping[str, int]
     run_id: str
+    vocabulary: bytes | None = None
 
 
 def manifest_of(product: Product, metrics: Mapping[str, Metric]) -> Manifest:
     """Return the manifest that a recipe and its outcome make."""
     recipe, config = product.recipe, product.recipe.bundle
     parts = parts_of(product.network)
-    segments = recipe.task == "segmentation"
-    divisor = max(config.inference.divisor, parts.divisor) if segments else config.inference.divisor
-    weights = [Weights(file=SAFETENSORS_FILE, format="safetensors"), Weights(file=ONNX_FILE, format="onnx")]
+    whole = recipe.task == "classification"
+    divisor = config.inference.divisor if whole else max(config.inference.divisor, parts.divisor)
+    channels = recipe.data.channels
+    text = recipe.data.text
     return Manifest(
         id=config.id,
         version=config.version,
@@ -81,8 +90,15 @@ def manifest_of(product: Product, metrics: Mapping[str, Metric]) -> Manifest:
         training_data=config.training_data or _training_data(product),
         metrics=dict(metrics),
         network=Network(name=recipe.network.name, params=_plain(network_params(recipe))),
-        weights=tuple(weights),
-        labels=tuple(Label.model_validate_json(label.model_dump_json()) for label in config.labels),
+        weights=_weights(recipe),
+        labels=_labels(recipe.structures if recipe.task == "multitask" else config.labels),
+        classes=_labels(recipe.classes) if recipe.task == "multitask" else (),
+        measurements=tuple(
+            Measurement.model_validate_json(item.model_dump_json()) for item in recipe.measurements
+        ),
+        inputs=channels if len(channels) > 1 else (),
+        missing_inputs="zeros" if len(channels) > 1 and recipe.data.missing == "zeros" else "refuse",
+        text=None if text is None else TextInput(max_tokens=text.max_tokens, lowercase=text.lowercase),
         preprocessing=recipe.preprocessing,
         inference=config.inference.model_copy(update={"divisor": min(divisor, 256)}),
         postprocessing=config.postprocessing,
@@ -90,13 +106,13 @@ def manifest_of(product: Product, metrics: Mapping[str, Metric]) -> Manifest:
             update={"kind": "volume" if recipe.spatial_dims == 3 else "image"}
         ),
         calibration=product.calibration,
-        findings=Findings(per="segment" if segments else "class"),
+        findings=Findings(per="segment" if recipe.structures else "class" if recipe.classes else "none"),
         explain=Explain(layers=tuple(ExplainLayer(name=name) for name in parts.cam_layers)),
     )
 
 
 def weight_files(product: Product) -> dict[str, bytes]:
-    """Return the weights as safetensors and ONNX, both held against the network.
+    """Return the weights as the recipe wants them, ONNX held against the network, and the vocabulary.
 
     Raises
     ------
@@ -104,15 +120,32 @@ def weight_files(product: Product) -> dict[str, bytes]:
         ``training.export``.
     """
     recipe = product.recipe
-    params = network_params(recipe)
+    files = {SAFETENSORS_FILE: safetensors_of(product.network, recipe.bundle.weights.encoding)}
+    if recipe.data.text is not None:
+        if product.vocabulary is None:
+            raise BugError("training.export", "The vocabulary of the reports is missing.", "Report this.")
+        files[TextInput().vocabulary_file] = product.vocabulary
+    if not recipe.bundle.weights.onnx:
+        return files
     size = _example_size(recipe, parts_of(product.network).divisor)
-    example = torch.randn(2, params["in_channels"], *size, generator=torch.Generator().manual_seed(0))
-    fixed = recipe.preprocessing.resize_hw is not None and recipe.task == "classification"
+    generator = torch.Generator().manual_seed(0)
+    example = torch.randn(2, network_params(recipe)["in_channels"], *size, generator=generator)
+    fixed = recipe.preprocessing.resize_hw is not None and recipe.task != "segmentation"
     spatial = () if fixed else tuple(range(2, 2 + len(size)))
-    return {
-        SAFETENSORS_FILE: safetensors_of(product.network),
-        ONNX_FILE: onnx_of(product.network, example, dynamic=(0, *spatial)),
-    }
+    text = recipe.data.text
+    ids = None if text is None else torch.randint(1, 3, (2, text.max_tokens), generator=generator)
+    return files | {ONNX_FILE: onnx_of(product.network, example, dynamic=(0, *spatial), text=ids)}
+
+
+def _weights(recipe: Recipe) -> tuple[Weights, ...]:
+    wanted = recipe.bundle.weights
+    encoding: Literal["float", "int8"] = "int8" if wanted.encoding == "int8" else "float"
+    stored = Weights(file=SAFETENSORS_FILE, format="safetensors", encoding=encoding)
+    return (stored, Weights(file=ONNX_FILE, format="onnx")) if wanted.onnx else (stored,)
+
+
+def _labels(labels: tuple[BundleLabel, ...]) -> tuple[Label, ...]:
+    return tuple(Label.model_validate_json(label.model_dump_json()) for label in labels)
 
 
 def _example_size(recipe: Recipe, divisor: int) -> tuple[int, ...]:
@@ -133,10 +166,10 @@ def write_product(
     folder: Path,
     metrics: Mapping[str, Metric],
     *,
-    reference: Volume | None,
+    reference: Given | None,
     private_key_file: Path | None = None,
 ) -> Bundle:
-    """Write the bundle; with a reference volume also the answer that its self-test expects."""
+    """Write the bundle; with a reference (a volume, or one per contrast) also the answer that its self-test expects."""
     manifest = manifest_of(product, metrics)
 
     def write(known: Reference | None) -> Bundle:
@@ -155,14 +188,18 @@ def write_product(
     return bundle if reference is None else write(answered(bundle, reference))
 
 
-def answered(bundle: Bundle, volume: Volume) -> Reference:
-    """Return a reference case with the bundle's own exact answer."""
-    answer = run_bundle(bundle, volume, cache=ModelCache(), device="cpu", backend="exact")
+def answered(bundle: Bundle, given: Given, text: str | None = None) -> Reference:
+    """Return a reference case with the bundle's own exact answer; contrasts are stored on the first one's grid."""
+    manifest = bundle.manifest
+    volumes = _on_one_grid(named_contrasts(manifest, given).volumes)
+    one = volumes if manifest.inputs else next(iter(volumes.values()))
+    answer = run_bundle(bundle, one, text=text, cache=ModelCache(), device="cpu", backend="exact")
     probabilities = None
-    if answer.labels is None:
+    if answer.classes:
         by_name = {item.label: item.probability for item in answer.classes}
-        order = sorted(bundle.manifest.labels, key=lambda label: label.value)
-        probabilities = np.array([by_name[label.name] for label in order], dtype=np.float32)
+        probabilities = np.array([by_name[label.name] for label in manifest.image_classes], dtype=np.float32)
+    values = np.array([item.value for item in answer.measurements], dtype=np.float32)
+    contrast, volume = next(iter(volumes.items()))
     return Reference(
         voxels=volume.voxels,
         lps_from_ijk=volume.geometry.lps_from_ijk,
@@ -170,18 +207,35 @@ def answered(bundle: Bundle, volume: Volume) -> Reference:
         units=volume.units,
         labels=answer.labels,
         probabilities=probabilities,
+        measurements=values if len(values) else None,
+        contrast=contrast,
+        others={name: other.voxels for name, other in volumes.items() if name != contrast},
+        text=text or "",
         extra={"inverted": "true"} if volume.inverted else {},
     )
 
 
-def reference_crop(volume: Volume, labels: NDArray[np.uint8] | None) -> Volume:
+def _on_one_grid(volumes: dict[str, Volume]) -> dict[str, Volume]:
+    """Bring contrasts onto the first one's grid; whole numbers stay whole numbers, so that they weigh little."""
+    first = next(iter(volumes.values()))
+    moved: dict[str, Volume] = {}
+    for name, volume in volumes.items():
+        made = on_first_grid(volume, first)
+        if made is not volume and volume.voxels.dtype.kind in "iu":
+            made = replace(made, voxels=np.rint(made.voxels).astype(volume.voxels.dtype))
+        moved[name] = made
+    return moved
+
+
+def reference_crop(volume: Volume, labels: NDArray[np.uint8] | None, *, contrasts: int = 1) -> Volume:
     """Return a part of a volume that is small enough for a bundle, around the labelled voxels.
 
-    Identifiers, dates and windows of the series are left behind.
+    Identifiers, dates and windows of the series are left behind. ``contrasts`` is how many such volumes the bundle
+    will hold.
     """
     shape = np.array(volume.geometry.shape_kji)
     size = shape.copy()
-    while int(np.prod(size)) > _REFERENCE_VOXELS:
+    while int(np.prod(size)) > _REFERENCE_VOXELS // contrasts:
         size[np.argmax(size)] = max(1, int(size.max() * 0.9))
     middle = shape // 2
     if labels is not None and labels.any():
@@ -199,6 +253,14 @@ def reference_crop(volume: Volume, labels: NDArray[np.uint8] | None) -> Volume:
         units=volume.units,
         inverted=volume.inverted,
     )
+
+
+def reference_crops(volumes: Mapping[str, Volume], labels: NDArray[np.uint8] | None) -> dict[str, Volume]:
+    """Return the same part of several contrasts, all on the first one's grid."""
+    return {
+        name: reference_crop(volume, labels, contrasts=len(volumes))
+        for name, volume in _on_one_grid(dict(volumes)).items()
+    }
 
 
 def phantom_volume(hu: NDArray[np.int16], spacing_mm: float) -> Volume:

@@ -333,11 +333,3 @@ def test_mahalanobis_distance_uses_the_features_of_the_network(tmp_path: Path) -
     sign_bundle(folder, None)
     output = run_bundle(read_bundle(folder), make_image(220))
     assert output.out_of_distribution is not None and 0 < output.out_of_distribution < 1
-
-
-def test_a_multi_task_bundle_is_refused_for_now(tmp_path: Path) -> None:
-    bundle = make_segmentation_bundle(
-        tmp_path / "b", task="multitask", requirements=Requirements(modalities=("CT",))
-    )
-    with pytest.raises(InputError, match="multi-task"):
-        run_bundle(bundle, make_volume())
