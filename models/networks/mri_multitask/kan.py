@@ -54,6 +54,7 @@ class KANLayer(nn.Module):
     -----
     Within the grid the bases sum to 1. Beyond it they fade over ``order`` intervals, and beyond these all
     are zero: only the base branch ``w_b · silu(x)`` answers, as in the paper's design.
+    Knots are kept in one dimension, which neither weight decay nor eight-bit storage touches.
     The splines are always worked out in at least float32, also under autocast. On the uniform cubic grid
     (the default) there is no second derivative.
     """
@@ -85,9 +86,9 @@ class KANLayer(nn.Module):
         self.learnable_knots = learnable_knots
         if learnable_knots:
             self.first_knot = nn.Parameter(knots[:, 0].clone())
-            self.raw_increments = nn.Parameter(raw_increments(knots))
+            self.raw_increments = nn.Parameter(raw_increments(knots).flatten())
         else:
-            self.register_buffer("knots", knots)
+            self.register_buffer("knots", knots.flatten())
         self._uniform = not learnable_knots
         self.reset_parameters(noise)
 
@@ -117,8 +118,8 @@ class KANLayer(nn.Module):
     def current_knots(self) -> Tensor:
         """Return the knots ``(in_features, grid + 2·order + 1)``, differentiable when they are learnt."""
         if self.learnable_knots:
-            return interval_knots(self.first_knot, self.raw_increments)
-        return self.knots
+            return interval_knots(self.first_knot, self.raw_increments.unflatten(0, (self.in_features, -1)))
+        return self.knots.unflatten(0, (self.in_features, -1))
 
     def basis_matrix(self, x: Tensor) -> Tensor:
         """Return the bases ``(N, grid + order, in_features)`` at ``x`` ``(N, in_features)``, without gates."""
@@ -209,15 +210,15 @@ class KANLayer(nn.Module):
     def _set_knots(self, knots: Tensor) -> None:
         if self.learnable_knots:
             self.first_knot.copy_(knots[:, 0])
-            self.raw_increments.copy_(raw_increments(knots))
+            self.raw_increments.copy_(raw_increments(knots).flatten())
         else:
-            self.knots.copy_(knots)
+            self.knots.copy_(knots.flatten())
             self._uniform = False
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         if not self.learnable_knots:
-            uniform = self._first_knots().to(self.knots)
+            uniform = self._first_knots().flatten().to(self.knots)
             self._uniform = bool(torch.allclose(self.knots, uniform, rtol=1e-5, atol=1e-5))
 
 

@@ -122,32 +122,31 @@ def window_masks(
     """
     counts = [size // length for size, length in zip(padded, window, strict=True)]
     numbers = np.arange(math.prod(counts)).reshape(counts)
+    kinds = [_axis_kinds(*axis) for axis in zip(grid, padded, window, shift, strict=True)]
     groups = []
-    for lasts in itertools.product((False, True), repeat=len(counts)):
-        if any(count == 1 and not last for count, last in zip(counts, lasts, strict=True)):
-            continue
-        where = tuple(slice(-1, None) if last else slice(0, -1) for last in lasts)
-        groups.append((numbers[where].reshape(-1).copy(), _pattern(grid, padded, window, shift, lasts)))
+    for kind in itertools.product(*kinds):
+        where = np.ix_(*(places for places, _, _ in kind))
+        groups.append((numbers[where].reshape(-1), _pattern([k[1] for k in kind], [k[2] for k in kind])))
     return groups
 
 
-def _pattern(
-    grid: Sequence[int],
-    padded: Sequence[int],
-    window: Sequence[int],
-    shift: Sequence[int],
-    lasts: Sequence[bool],
-) -> Flags | None:
-    """The mask of the windows that are the last along the given axes; None when it hides nothing."""
-    regions, real = [], []
-    for size, whole, length, roll, last in zip(grid, padded, window, shift, lasts, strict=True):
-        start = whole - length if last else 0
-        rolled = np.arange(start, start + length)
-        regions.append(rolled >= whole - roll)
-        # Padding stands at the end before the roll: in the rolled grid just before what wrapped.
-        real.append((rolled + roll) % whole < size)
-    region = np.stack(np.meshgrid(*regions, indexing="ij"), axis=-1).reshape(-1, len(window))
-    seen = np.stack(np.meshgrid(*real, indexing="ij"), axis=-1).reshape(-1, len(window)).all(axis=1)
+def _axis_kinds(size: int, whole: int, length: int, roll: int) -> list[tuple[Numbers, Flags, Flags]]:
+    """Group the windows along one axis: their places, and per position whether it wrapped and is real."""
+    rolled = np.arange(whole).reshape(-1, length)
+    wrapped = rolled >= whole - roll
+    # Padding stands at the end before the roll: in the rolled grid just before what wrapped.
+    real = (rolled + roll) % whole < size
+    both, kind = np.unique(np.concatenate([wrapped, real], axis=1), axis=0, return_inverse=True)
+    return [
+        (np.flatnonzero(kind.reshape(-1) == number), row[:length], row[length:])
+        for number, row in enumerate(both)
+    ]
+
+
+def _pattern(wrapped: Sequence[Flags], real: Sequence[Flags]) -> Flags | None:
+    """Return the mask of a window from its axes; None when it hides nothing."""
+    region = np.stack(np.meshgrid(*wrapped, indexing="ij"), axis=-1).reshape(-1, len(wrapped))
+    seen = np.stack(np.meshgrid(*real, indexing="ij"), axis=-1).reshape(-1, len(real)).all(axis=1)
     together = (region[:, None] == region[None]).all(axis=-1)
     mask: Flags = (together & seen[None]) | np.eye(len(seen), dtype=np.bool_)
     return None if mask.all() else mask
