@@ -184,11 +184,12 @@ def judge(
         elif not per_class:
             verdicts.append(_verdict(gate, gate.name, None))
         else:
-            rows = [
+            # Of several tasks each row has its own metrics: a gate of Dice is not for classes.
+            meant = {label: found for label, found in per_class.items() if gate.metric in found} or per_class
+            verdicts += [
                 _verdict(gate, f"{gate.name}: {label}", found.get(gate.metric))
-                for label, found in per_class.items()
+                for label, found in meant.items()
             ]
-            verdicts += rows
     return tuple(verdicts)
 
 

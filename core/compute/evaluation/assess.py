@@ -11,7 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.compute.evaluation.calibration import Reliability, best_temperature, reliability
+from core.compute.evaluation.case_rows import (
+    Row,
+    by_case,
+    class_rows,
+    joined,
+    mask_rows,
+    mean_dice,
+    number_rows,
+)
 from core.compute.evaluation.classes import ClassMetrics, evaluate_classes
+from core.compute.evaluation.comparing import compared_rows, true_classes
 from core.compute.evaluation.evaluation_set import EvaluationSet
 from core.compute.evaluation.fairness import (
     GroupReport,
@@ -19,11 +29,11 @@ from core.compute.evaluation.fairness import (
     fairness_of_scores,
     usable_columns,
 )
-from core.compute.evaluation.paired import Comparison, compare_cases, compare_classifiers, holm
+from core.compute.evaluation.numbers import NumberMetrics, evaluate_numbers
+from core.compute.evaluation.paired import Comparison
 from core.compute.evaluation.predicting import Predictions, Refusal
 from core.compute.evaluation.reader_study import ReaderStudy
-from core.compute.evaluation.structures import CaseScore, StructureMetrics, aggregate
-from core.domain.errors import InputError
+from core.compute.evaluation.structures import StructureMetrics, aggregate
 from core.recipes.gates import Gates, Measured, Verdict, all_passed, judge
 
 Values = NDArray[np.float64]
@@ -59,10 +69,10 @@ class Evaluation:
     ----------
     metrics, per_class : dict
         Metric → value; class or structure → metric → value.
-    classes, structures
-        The full results of the task at hand, the other one None.
+    classes, structures, numbers
+        The full results of the tasks at hand, the others None.
     probabilities, labels : numpy.ndarray or None
-        Of the answered cases of a classification.
+        Of the answered cases whose class is known.
     case_rows : tuple of dict
         One row per answered case, the worst first.
     verdicts, passed
@@ -96,10 +106,13 @@ class Evaluation:
     notes: tuple[str, ...]
     curves: list[dict[str, Any]] = field(default_factory=list, repr=False)
     study: ReaderStudy | None = None
+    numbers: NumberMetrics | None = None
 
     def document(self) -> dict[str, Any]:
         """Return the content of ``metrics.json``; numbers that JSON lacks become null, infinite ones ``"inf"``."""
-        detail = self.classes or self.structures
+        details: dict[str, Any] = {}
+        for part in (self.numbers, self.structures, self.classes):
+            details |= {} if part is None else part.as_dict()
         metrics: dict[str, Any] = {name: m.value for name, m in self.metrics.items()}
         metrics["ci95"] = {name: _interval(m) for name, m in self.metrics.items()}
         found = {
@@ -114,7 +127,7 @@ class Evaluation:
             "per_class": {
                 name: {
                     **{k: m.value for k, m in row.items()},
-                    "n": row["recall"].n if "recall" in row else row["dice"].n,
+                    "n": next((row[k].n for k in ("recall", "dice", "mae") if k in row), 0),
                     "ci95": {k: _interval(m) for k, m in row.items()},
                 }
                 for name, row in self.per_class.items()
@@ -136,7 +149,7 @@ class Evaluation:
             "refused": [vars(r) for r in self.refused],
             "notes": list(self.notes),
             "details": {
-                **(detail.as_dict() if detail else {}),
+                **details,
                 "metrics": {k: m.as_dict() for k, m in self.metrics.items()},
                 "per_class": {c: {k: m.as_dict() for k, m in r.items()} for c, r in self.per_class.items()},
             },
@@ -196,82 +209,179 @@ def assess(
         Other models' answers on the same cases: the current model when this one is its candidate.
     """
     patients = dataset.patients()
-    who = None if patients is None else np.array(patients)
-    answered = predictions.answered
     groups, notes = usable_columns(dataset.columns(), patients)
-    kept = {c: [g for g, a in zip(v, answered, strict=True) if a] for c, v in groups.items()}
-    labels = reliable = temperature = probabilities = None
-    classes = structures = None
-    metrics: dict[str, Measured]
-    if dataset.kind == "classes":
-        assert predictions.probabilities is not None
-        labels = np.array([case.label or 0 for case in dataset.cases], dtype=np.int64)[answered]
-        probabilities = predictions.probabilities[answered]
-        classes = evaluate_classes(
-            probabilities,
-            labels,
-            dataset.names,
-            patients=None if who is None else who[answered],
-            resamples=resamples,
-            seed=seed,
-        )
-        metrics, per_class = dict(classes.metrics), classes.per_class
-        metrics["class_imbalance"] = imbalance(dataset)
-        reliable = reliability(probabilities, labels)
-        temperature = best_temperature(probabilities, labels)
-        rows = _class_rows(dataset.names, predictions, probabilities, labels)
-        fairness = [
-            fairness_of_classes(labels, probabilities.argmax(axis=1), dataset.names, c, g, seed=seed)
-            for c, g in kept.items()
-        ]
-    else:
-        names = tuple(dataset.structures)
-        by_case = None if patients is None else dict(zip(predictions.case_names, patients, strict=True))
-        structures = aggregate(
-            predictions.rows,
-            names,
-            patients=by_case,
-            tolerance_mm=tolerance_mm,
-            resamples=resamples,
-            seed=seed,
-        )
-        metrics, per_class = dict(structures.metrics), structures.per_class
-        rows = _mask_rows(predictions.rows)
-        scored = _by_case(predictions.rows)
-        dice = np.array([_mean_dice(scored[c]) for c in _answered_names(predictions)])
-        fairness = [fairness_of_scores(dice, "mean_dice", c, g, seed=seed) for c, g in kept.items()]
-        notes += _mask_notes(dataset)
-    metrics["latency_ms"] = predictions.latency()
-    verdicts, passed = _judged(gates, metrics, per_class, predictions)
+    found = _Found(dataset, predictions, groups, _Draws(patients, tolerance_mm, resamples, seed))
+    found.notes += notes
+    if dataset.structures:
+        found.add_structures()
+    if dataset.class_names:
+        found.add_classes()
+    if dataset.measurements:
+        found.add_numbers()
+    found.metrics["latency_ms"] = predictions.latency()
+    verdicts, passed = _judged(gates, found.metrics, found.per_class, predictions)
+    who = None if patients is None else np.array(patients)
     return Evaluation(
         facts_of(predictions),
-        dataset.names if dataset.kind == "classes" else tuple(dataset.structures),
+        tuple(found.per_class),
         len(dataset.cases),
         None if patients is None else len(set(patients)),
         dataset.fingerprint(),
-        metrics,
-        per_class,
-        classes,
-        structures,
-        probabilities,
-        labels,
-        reliable,
-        temperature,
-        tuple(rows),
+        found.metrics,
+        found.per_class,
+        found.classes,
+        found.structures,
+        found.probabilities,
+        found.labels,
+        found.reliability,
+        found.temperature,
+        tuple(joined(found.rows)),
         predictions.refused,
         verdicts,
         passed,
         gates.title if gates else "",
-        tuple(_compared(dataset, predictions, other, who, seed) for other in others),
-        tuple(fairness),
-        (*dataset.notes, *notes, *predictions.fallbacks),
+        tuple(
+            Compared(facts_of(other), *compared_rows(dataset, predictions, other, who, seed))
+            for other in others
+        ),
+        tuple(found.fairness),
+        (*dataset.notes, *found.notes, *predictions.fallbacks),
         list(curves),
+        numbers=found.numbers,
     )
 
 
-def imbalance(dataset: EvaluationSet) -> Measured:
-    """Return cases of the largest class over those of the smallest; infinite when a class has none."""
-    counts = np.bincount([case.label or 0 for case in dataset.cases], minlength=len(dataset.names))
+@dataclass(frozen=True)
+class _Draws:
+    """How intervals are drawn: the patient of each case, resamples, seed; ``tolerance_mm`` is the surface Dice's."""
+
+    patients: list[str] | None
+    tolerance_mm: float
+    resamples: int
+    seed: int
+
+    def of(self, chosen: NDArray[np.bool_]) -> NDArray | None:
+        """Return the patients of some cases."""
+        return None if self.patients is None else np.array(self.patients)[chosen]
+
+
+@dataclass(eq=False)
+class _Found:
+    """What is gathered of each task."""
+
+    dataset: EvaluationSet
+    predictions: Predictions
+    groups: Mapping[str, Sequence[str]]
+    draws: _Draws
+    metrics: dict[str, Measured] = field(default_factory=dict)
+    per_class: dict[str, dict[str, Measured]] = field(default_factory=dict)
+    rows: list[list[Row]] = field(default_factory=list)
+    fairness: list[GroupReport] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    classes: ClassMetrics | None = None
+    structures: StructureMetrics | None = None
+    numbers: NumberMetrics | None = None
+    probabilities: Values | None = None
+    labels: NDArray[np.int64] | None = None
+    reliability: Reliability | None = None
+    temperature: float | None = None
+
+    def add_structures(self) -> None:
+        """Measure the label maps of the cases that have one."""
+        rows, draws = self.predictions.rows, self.draws
+        if not rows:
+            self.notes.append("No case has a mask: the structures were not measured.")
+            return
+        who = draws.patients
+        self.structures = aggregate(
+            rows,
+            tuple(self.dataset.structures),
+            patients=None if who is None else dict(zip(self.predictions.case_names, who, strict=True)),
+            tolerance_mm=draws.tolerance_mm,
+            resamples=draws.resamples,
+            seed=draws.seed,
+        )
+        self.metrics |= self.structures.metrics
+        self._add_named(self.structures.per_class)
+        self.rows.append(mask_rows(rows))
+        scored = by_case(rows)
+        known = np.array([name in scored for name in self.predictions.case_names])
+        dice = np.array([mean_dice(scored[name]) for name in self._names(known)])
+        for column, group in self._grouped(known):
+            self.fairness.append(fairness_of_scores(dice, "mean_dice", column, group, seed=draws.seed))
+        self.notes += _mask_notes(self.dataset)
+
+    def add_classes(self) -> None:
+        """Measure the classes of the cases whose class is known."""
+        names, table = self.dataset.class_names, self.predictions.probabilities
+        truth = true_classes(self.dataset, self.predictions)
+        known = self.predictions.answered & (truth >= 0)
+        if table is None or not known.any():
+            self.notes.append("No case has a known class: the classes were not measured.")
+            return
+        probabilities, labels, draws = table[known], truth[known], self.draws
+        self.probabilities, self.labels = probabilities, labels
+        self.classes = evaluate_classes(
+            probabilities,
+            labels,
+            names,
+            patients=draws.of(known),
+            resamples=draws.resamples,
+            seed=draws.seed,
+        )
+        self.metrics |= self.classes.metrics
+        self._add_named(self.classes.per_class)
+        self.metrics["class_imbalance"] = imbalance(self.dataset, truth)
+        self.reliability = reliability(probabilities, labels)
+        self.temperature = best_temperature(probabilities, labels)
+        self.rows.append(class_rows(names, self._names(known), probabilities, labels))
+        called = probabilities.argmax(axis=1)
+        for column, group in self._grouped(known):
+            self.fairness.append(fairness_of_classes(labels, called, names, column, group, seed=draws.seed))
+
+    def add_numbers(self) -> None:
+        """Measure the numbers of the cases of which at least one is known."""
+        values, truth = self.predictions.values, self.predictions.truth
+        assert values is not None and truth is not None
+        known = self.predictions.answered & np.isfinite(truth).any(axis=1)
+        if not known.any():
+            self.notes.append("No case has a known measurement: they were not measured.")
+            return
+        self.numbers = evaluate_numbers(
+            truth[known],
+            values[known],
+            self.dataset.measurements,
+            patients=self.draws.of(known),
+            resamples=self.draws.resamples,
+            seed=self.draws.seed,
+        )
+        self.metrics |= self.numbers.metrics
+        self._add_named(self.numbers.per_number)
+        self.rows.append(number_rows(self.numbers, self._names(known)))
+
+    def _add_named(self, rows: Mapping[str, dict[str, Measured]]) -> None:
+        """Add what was measured of each structure, class or number; one name may stand for two of them."""
+        for name, row in rows.items():
+            self.per_class[name] = {**self.per_class.get(name, {}), **row}
+
+    def _names(self, chosen: NDArray[np.bool_]) -> list[str]:
+        return [n for n, one in zip(self.predictions.case_names, chosen, strict=True) if one]
+
+    def _grouped(self, chosen: NDArray[np.bool_]) -> list[tuple[str, list[str]]]:
+        return [
+            (column, [g for g, one in zip(values, chosen, strict=True) if one])
+            for column, values in self.groups.items()
+        ]
+
+
+def imbalance(dataset: EvaluationSet, labels: NDArray[np.int64] | None = None) -> Measured:
+    """Return cases of the largest class over those of the smallest; infinite when a class has none.
+
+    ``labels`` are the true classes where the cases themselves don't hold all of them (-1 unknown).
+    """
+    if labels is None:
+        labels = np.array([case.label or 0 for case in dataset.cases], dtype=np.int64)
+    counts = np.bincount(labels[labels >= 0], minlength=len(dataset.class_names))
     ratio = float(counts.max() / counts.min()) if counts.min() else float("inf")
     return Measured(ratio, ratio, ratio, int(counts.sum()))
 
@@ -294,58 +404,6 @@ def _judged(
     return verdicts, all_passed(verdicts)
 
 
-def _answered_names(predictions: Predictions) -> list[str]:
-    return [n for n, a in zip(predictions.case_names, predictions.answered, strict=True) if a]
-
-
-def _class_rows(
-    names: Sequence[str], predictions: Predictions, probabilities: Values, labels: NDArray[np.int64]
-) -> list[dict[str, Any]]:
-    """Return a row per case, the least probable truth first."""
-    called = probabilities.argmax(axis=1)
-    of_truth = probabilities[np.arange(len(labels)), labels]
-    who = _answered_names(predictions)
-    return [
-        {
-            "case": who[n],
-            "truth": names[labels[n]],
-            "predicted": names[called[n]],
-            "right": bool(called[n] == labels[n]),
-            "probability_of_truth": float(of_truth[n]),
-            "confidence": float(probabilities[n].max()),
-        }
-        for n in np.argsort(of_truth, kind="stable")
-    ]
-
-
-def _by_case(rows: Sequence[CaseScore]) -> dict[str, list[CaseScore]]:
-    found: dict[str, list[CaseScore]] = {}
-    for row in rows:
-        found.setdefault(row.case, []).append(row)
-    return found
-
-
-def _mean_dice(rows: Sequence[CaseScore]) -> float:
-    """Return the mean Dice of the structures that occur in truth or prediction of a case (1 when none does)."""
-    present = [r.dice for r in rows if not r.absent]
-    return float(np.mean(present)) if present else 1.0
-
-
-def _mask_rows(rows: Sequence[CaseScore]) -> list[dict[str, Any]]:
-    """Return a row per case, the lowest mean Dice first, with the Dice of every structure."""
-    found: list[dict[str, Any]] = [
-        {
-            "case": case,
-            "mean_dice": _mean_dice(mine),
-            "dice": {r.structure: r.dice for r in mine},
-            "hd95_mm": {r.structure: r.hd95_mm for r in mine},
-            "missed": [r.structure for r in mine if r.missed],
-        }
-        for case, mine in _by_case(rows).items()
-    ]
-    return sorted(found, key=lambda row: float(row["mean_dice"]))
-
-
 def _mask_notes(dataset: EvaluationSet) -> list[str]:
     pictures = any(
         p.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp") for c in dataset.cases for p in c.files
@@ -355,48 +413,3 @@ def _mask_notes(dataset: EvaluationSet) -> list[str]:
         if pictures
         else []
     )
-
-
-def _compared(
-    dataset: EvaluationSet,
-    mine: Predictions,
-    other: Predictions,
-    patients: NDArray | None,
-    seed: int,
-) -> Compared:
-    """Compare on the cases that both models answered."""
-    both = mine.answered & other.answered
-    if not both.any():
-        raise InputError(
-            "evaluation.compare", "There is no case that both models could be run on.", "Choose other data."
-        )
-    who = None if patients is None else patients[both]
-    names = [n for n, b in zip(mine.case_names, both, strict=True) if b]
-    if mine.probabilities is not None and other.probabilities is not None:
-        labels = np.array([case.label or 0 for case in dataset.cases], dtype=np.int64)[both]
-        a, b = other.probabilities[both], mine.probabilities[both]
-        rows = compare_classifiers(labels, a, b, dataset.names, patients=who, seed=seed)
-        truth = np.arange(len(labels)), labels
-        cases = [
-            {"case": n, "current": float(x), "candidate": float(y)}
-            for n, x, y in zip(names, a[truth], b[truth], strict=True)
-        ]
-        return Compared(facts_of(other), tuple(rows), tuple(cases))
-    tables = [_dice_table(p.rows, names, dataset.structures) for p in (other, mine)]
-    rows = [
-        compare_cases(tables[0][:, k], tables[1][:, k], metric=f"dice {name}", patients=who, seed=seed)
-        for k, name in enumerate(dataset.structures)
-    ]
-    scored = [_by_case(p.rows) for p in (other, mine)]
-    means = [np.array([_mean_dice(found[n]) for n in names]) for found in scored]
-    rows.insert(0, compare_cases(means[0], means[1], metric="mean_dice", patients=who, seed=seed))
-    cases = [
-        {"case": n, "current": float(x), "candidate": float(y)}
-        for n, x, y in zip(names, means[0], means[1], strict=True)
-    ]
-    return Compared(facts_of(other), tuple(holm(rows)), tuple(cases))
-
-
-def _dice_table(rows: Sequence[CaseScore], names: Sequence[str], structures: Mapping[str, int]) -> Values:
-    found = {(r.case, r.structure): r.dice for r in rows}
-    return np.array([[found[n, s] for s in structures] for n in names])

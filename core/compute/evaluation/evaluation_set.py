@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from core.bundles.manifest import Manifest
+from core.bundles.manifest import Manifest, Measurement
 from core.domain.errors import InputError
 from core.recipes.cases import Case, CaseData, Part
 from core.recipes.fingerprint import file_sha256, fingerprint
@@ -22,13 +22,18 @@ from core.recipes.load import load_recipe
 from core.recipes.nearest import did_you_mean
 from core.recipes.reading import read_case
 from core.recipes.schema import Data
+from core.recipes.sources.csv_manifest import columns_of
 from core.recipes.sources.registry import list_cases, source_of
-from core.recipes.sources_schema import ClassFolders, CsvManifest, ImageMaskFiles
+from core.recipes.sources_schema import ClassFolders, CsvManifest, ImageMaskFiles, NiftiPatients
 from core.recipes.split_result import restored
 
 _VALUES_FILE = "labels.json"
 _TABLE = "manifest.csv"
 _RUN_FILE, _RECIPE_FILE, _SPLIT_FILE = "run.json", "recipe.yaml", "split.json"
+
+
+Kind = Literal["classes", "masks", "tasks"]
+_KINDS: dict[str, Kind] = {"classification": "classes", "segmentation": "masks", "multitask": "tasks"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,21 +43,33 @@ class EvaluationSet:
     Attributes
     ----------
     kind : str
-        ``"classes"`` (each case has a label, the index in ``names``) or ``"masks"``.
+        ``"classes"`` (each case has a label, the index in ``names``), ``"masks"``, or ``"tasks"`` (each case has at
+        least one of label, mask and values).
     names : tuple of str
-        The model's classes or structures, in the order of its values.
+        The model's classes or structures, in the order of its values; of several tasks the structures, then classes.
     structures : dict
-        For masks: the structures that the data hold, name → label value of the model.
+        For masks and tasks: the structures that the data hold, name → label value of the model.
+    classes : tuple of str
+        For classes and tasks: what the labels stand for.
+    measurements : tuple of Measurement
+        For tasks: what the values are.
     notes : tuple of str
         What a reader of the report must know about the data.
     """
 
-    kind: Literal["classes", "masks"]
+    kind: Kind
     cases: tuple[Case, ...]
     data: Data
     names: tuple[str, ...]
     structures: dict[str, int]
     notes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the labels stand for; empty without classes."""
+        return self.names if self.kind == "classes" else self.classes
 
     def read(self, case: Case) -> CaseData:
         """Read one case; AppErrors of the readers name it."""
@@ -72,7 +89,10 @@ class EvaluationSet:
         """Return the sha256 of all files' contents and the truth, whatever the files are called."""
         rows = []
         for case in self.cases:
-            rows.append(" ".join([*(file_sha256(path) for path in case.files), f"{case.label} {case.seed}"]))
+            truth = f"{case.label} {case.seed}"
+            if case.values:
+                truth += f" {sorted(case.values.items())}"
+            rows.append(" ".join([*(file_sha256(path) for path in case.files), truth]))
         return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
 
 
@@ -91,19 +111,27 @@ def evaluation_set_of(cases: Sequence[Case], data: Data, manifest: Manifest) -> 
             "evaluation.no_cases", "There is no case to evaluate on.", "Choose other data or another part."
         )
     names = names_of(manifest)
-    kind: Literal["classes", "masks"] = "classes" if manifest.task == "classification" else "masks"
-    lacking = [
-        c for c in cases if (c.label is None if kind == "classes" else c.mask is None and c.seed is None)
-    ]
+    kind = kind_of(manifest)
+    lacking = [case for case in cases if not _has_truth(case, kind)]
     if lacking:
-        what = "a class" if kind == "classes" else "a mask"
+        what = {"classes": "a class", "masks": "a mask", "tasks": "an answer to any task"}[kind]
         raise InputError(
             "evaluation.truth",
-            f"{len(lacking)} of {len(cases)} cases have no {what[2:]}.",
+            f"{len(lacking)} of {len(cases)} cases have no {what.split(maxsplit=1)[1]}.",
             f"{manifest.title} needs {what} for every case.",
         )
-    structures = {label.name: label.value for label in manifest.labels} if kind == "masks" else {}
-    return EvaluationSet(kind, tuple(cases), data, names, structures, _patient_note(cases))
+    structures = {label.name: label.value for label in manifest.structures}
+    classes = tuple(label.name for label in manifest.image_classes)
+    return EvaluationSet(
+        kind, tuple(cases), data, names, structures, _patient_note(cases), classes, manifest.measurements
+    )
+
+
+def _has_truth(case: Case, kind: Kind) -> bool:
+    if kind == "classes":
+        return case.label is not None or (case.seed is not None and not case.images)
+    masked = case.mask is not None or case.seed is not None
+    return masked or (kind == "tasks" and (case.label is not None or bool(case.values)))
 
 
 def read_evaluation_set(path: Path, manifest: Manifest) -> EvaluationSet:
@@ -122,21 +150,27 @@ def read_evaluation_set(path: Path, manifest: Manifest) -> EvaluationSet:
     table = _table(path)
     notes: list[str] = []
     values, structures = _values(folder, manifest)
-    source: CsvManifest | ImageMaskFiles | ClassFolders
+    source: CsvManifest | ImageMaskFiles | ClassFolders | NiftiPatients
+    class_names = tuple(label.name for label in manifest.image_classes)
     masks = next((n for n in ("masks", "labels") if (folder / n).is_dir()), None)
     if table is not None:
-        classes = names if manifest.task == "classification" else ()
-        source = CsvManifest(name="csv_manifest", file=table.name, classes=classes, values=values)
+        source = _of_table(table, manifest, values)
     elif masks is not None and (folder / "images").is_dir():
         source = ImageMaskFiles(name="image_mask_files", masks=masks, values=values)
+    elif manifest.inputs and manifest.structures:
+        source = NiftiPatients(name="nifti_patients", values=values)
     else:
-        source, notes = _class_folders(folder, names)
-    data = Data(source=source)
+        source, notes = _class_folders(folder, class_names or names)
+    data = Data(
+        source=source,
+        channels=manifest.inputs or ("image",),
+        missing="zeros" if manifest.missing_inputs == "zeros" else "refuse",
+    )
     cases = source_of(source).cases(source, folder, data.channels)
     if isinstance(source, ClassFolders):
-        cases = [replace(c, label=names.index(source.classes[c.label or 0])) for c in cases]
+        cases = [replace(c, label=class_names.index(source.classes[c.label or 0])) for c in cases]
     found = evaluation_set_of(cases, data, manifest)
-    if structures and found.kind == "masks":
+    if structures and found.kind != "classes":
         found = replace(found, structures=structures)
     return replace(found, notes=(*notes, *found.notes))
 
@@ -171,9 +205,29 @@ def kept_out_of_training(run_folder: Path, data: Path, manifest: Manifest) -> Ev
     return replace(found, notes=(note, *found.notes))
 
 
+def kind_of(manifest: Manifest) -> Kind:
+    """Return what kind of data a model is evaluated on."""
+    return _KINDS[manifest.task]
+
+
 def names_of(manifest: Manifest) -> tuple[str, ...]:
-    """Return the names of a model's classes or structures in the order of their values."""
-    return tuple(label.name for label in sorted(manifest.labels, key=lambda label: label.value))
+    """Return the names of a model's structures and classes in the order of their values."""
+    labels = sorted(manifest.labels, key=lambda label: label.value)
+    return tuple(label.name for label in (*labels, *sorted(manifest.classes, key=lambda label: label.value)))
+
+
+def _of_table(table: Path, manifest: Manifest, values: dict[int, int]) -> CsvManifest:
+    """Return the source for a table; columns named like the model's measurements are their true values."""
+    columns = columns_of(table)
+    text = next((name for name in ("text", "report") if manifest.text is not None and name in columns), None)
+    return CsvManifest(
+        name="csv_manifest",
+        file=table.name,
+        classes=tuple(label.name for label in manifest.image_classes),
+        values=values,
+        measurements=tuple(one.name for one in manifest.measurements if one.name in columns),
+        text=text,
+    )
 
 
 def _table(path: Path) -> Path | None:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from core.compute.evaluation.assess import Evaluation
+from core.compute.evaluation.numbers import NumberMetrics, slug
 from core.compute.evaluation.ranking import curves
 from core.compute.evaluation.structures import CaseScore
 
@@ -52,6 +53,8 @@ def draw_pictures(evaluation: Evaluation) -> list[Picture]:
         found += [_reliability(evaluation)]
     if evaluation.structures is not None:
         found += [_dice(evaluation), _distances(evaluation), _bland_altman(evaluation)]
+    if evaluation.numbers is not None:
+        found += [_number(evaluation.numbers, name) for name in evaluation.numbers.units]
     found += [_losses(evaluation)]
     return [picture for picture in found if picture is not None]
 
@@ -107,7 +110,7 @@ def _confusion(evaluation: Evaluation) -> Picture:
                     fontsize=font,
                     color="white" if share[row, column] > 0.55 else _INK,
                 )
-    names = [_short(name, 16) for name in evaluation.names]
+    names = [_short(name, 16) for name in evaluation.classes.names]
     axes.set_xticks(range(n), names, rotation=35 if n > 3 else 0, ha="right" if n > 3 else "center")
     axes.set_yticks(range(n), names)
     for spine in axes.spines.values():
@@ -121,7 +124,7 @@ def _confusion(evaluation: Evaluation) -> Picture:
 
 def _class_bars(evaluation: Evaluation) -> Picture:
     """Recall, precision and F1 of each class with intervals."""
-    names, metrics = evaluation.names, ("recall", "precision", "f1")
+    names, metrics = _classes_of(evaluation), ("recall", "precision", "f1")
     figure, axes = _figure(5.2, max(2.6, 0.55 * len(names) + 1.2))
     height = 0.26
     for k, metric in enumerate(metrics):
@@ -155,13 +158,13 @@ def _lines(
     assert evaluation.probabilities is not None
     assert evaluation.labels is not None
     figure, axes = _figure(4.4, 4.0)
-    counts = np.bincount(evaluation.labels, minlength=len(evaluation.names))
+    counts = np.bincount(evaluation.labels, minlength=len(_classes_of(evaluation)))
     chosen = np.argsort(-counts, kind="stable")[:_MAX_LINES]
     drawn = False
     for n, k in enumerate(sorted(chosen)):
         style = {"color": _PALETTE[n % len(_PALETTE)], "linestyle": _DASHES[n % 4], "linewidth": 1.6}
         drawn |= draw(
-            axes, evaluation.probabilities[:, k], evaluation.labels == k, evaluation.names[k], style
+            axes, evaluation.probabilities[:, k], evaluation.labels == k, _classes_of(evaluation)[k], style
         )
     if not drawn:
         return None
@@ -239,7 +242,11 @@ def _reliability(evaluation: Evaluation) -> Picture | None:
 
 
 def _structures_of(evaluation: Evaluation) -> list[str]:
-    return list(evaluation.names[:_MAX_STRUCTURES])
+    return [] if evaluation.structures is None else list(evaluation.structures.structures[:_MAX_STRUCTURES])
+
+
+def _classes_of(evaluation: Evaluation) -> tuple[str, ...]:
+    return () if evaluation.classes is None else tuple(evaluation.classes.names)
 
 
 def _boxes(
@@ -344,6 +351,27 @@ def _bland_altman(evaluation: Evaluation) -> Picture | None:
         f"{bias + 1.96 * spread:.2f} ml (dashed), over all structures shown."
     )
     return Picture("bland_altman", _png(figure), "Volumes (Bland–Altman)", caption, wide=True)
+
+
+def _number(numbers: NumberMetrics, name: str) -> Picture | None:
+    """Estimated against true values of one measurement, with the limits of agreement."""
+    column = list(numbers.units).index(name)
+    known = np.isfinite(numbers.truth[:, column])
+    truth, answer = numbers.truth[known, column], numbers.predicted[known, column]
+    if len(truth) < 2:
+        return None
+    found, unit = numbers.per_number[name], numbers.units[name]
+    bias, low, high = (found[key].value for key in ("bias", "loa_low", "loa_high"))
+    figure, axes = _figure(4.2, 3.6)
+    axes.scatter(truth, answer, s=18, color=_ACCENT, alpha=0.75, linewidths=0)
+    ends = np.array([min(truth.min(), answer.min()), max(truth.max(), answer.max())])
+    axes.plot(ends, ends, color=_INK, linewidth=0.9)
+    for shift in (low, high):
+        axes.plot(ends, ends + shift, color=_INK, linewidth=0.9, linestyle="--")
+    _label(axes, f"True, {unit}", f"Estimated, {unit}")
+    limits = f"95 % limits of agreement {low:.2f} to {high:.2f} {unit} (dashed)"
+    caption = f"A point per case; bias {bias:+.2f} {unit}, {limits}."
+    return Picture(f"number_{slug(name)}", _png(figure), name, caption)
 
 
 def _losses(evaluation: Evaluation) -> Picture | None:

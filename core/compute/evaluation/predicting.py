@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bundles.bundle import Bundle
-from core.compute.evaluation.evaluation_set import EvaluationSet, names_of
+from core.compute.evaluation.asking import Asked, Question
+from core.compute.evaluation.evaluation_set import EvaluationSet, kind_of, names_of
 from core.compute.evaluation.structures import CaseScore, score_case
 from core.compute.inference.loaded import ModelCache
 from core.compute.inference.output import InferenceOutput
@@ -45,11 +46,15 @@ class Predictions:
     answered : numpy.ndarray
         ``(cases,)`` bool: False where the case was refused.
     probabilities : numpy.ndarray or None
-        ``(cases, classes)`` float64, NaN rows for refused cases; the order of the data set's names.
+        ``(cases, classes)`` float64, NaN rows for refused cases; the order of the data set's classes.
     rows : tuple of CaseScore
-        Of segmentations, a row per answered case and structure.
+        Of segmentations, a row per answered case with a mask and structure.
     milliseconds : numpy.ndarray
         Of each timed run without loading, the first one left out.
+    labels : numpy.ndarray or None
+        ``(cases,)`` int64, the true classes as they were read; -1 unknown.
+    values, truth : numpy.ndarray or None
+        ``(cases, measurements)`` float64, what the model estimated and what is true; NaN where unknown.
     """
 
     bundle: Bundle
@@ -62,6 +67,9 @@ class Predictions:
     device: str = ""
     backend: str = ""
     fallbacks: tuple[str, ...] = field(default=())
+    labels: NDArray[np.int64] | None = None
+    values: Values | None = None
+    truth: Values | None = None
 
     def latency(self) -> Measured:
         """Return the median of milliseconds per image; ``low`` and ``high`` are the 5th and 95th percentile."""
@@ -110,18 +118,23 @@ def predict_cases(
     check_same_names(bundle, dataset)
     cache = ModelCache()
     count = len(dataset.cases)
-    table = np.full((count, len(dataset.names)), np.nan) if dataset.kind == "classes" else None
+    asked = Asked(bundle, dataset)
+    classes, numbers = dataset.class_names, dataset.measurements
+    table = np.full((count, len(classes)), np.nan) if classes else None
+    labels = np.full(count, -1, dtype=np.int64)
+    values, truth = np.full((count, len(numbers)), np.nan), np.full((count, len(numbers)), np.nan)
     answered = np.zeros(count, dtype=bool)
     rows: list[CaseScore] = []
     refused: list[Refusal] = []
     timings: list[float] = []
     answer: InferenceOutput | None = None
-    volume: Volume | None = None
+    question: Question | None = None
 
-    def run(volume: Volume) -> InferenceOutput:
+    def run(question: Question) -> InferenceOutput:
         return run_bundle(
             bundle,
-            volume,
+            question.given,
+            text=question.text,
             device=device,
             cancel=cancel,
             cache=cache,
@@ -134,15 +147,19 @@ def predict_cases(
             cancel.raise_if_cancelled()
         progress(f"Evaluating {bundle.manifest.title}", n / count)
         try:
-            content = dataset.read(case)
-            volume = next(iter(content.volumes.values()))
+            question = asked.question(case)
             if answer is None:
-                run(volume)
-            answer = run(volume)
+                run(question)
+            answer = run(question)
             if table is not None:
-                table[n] = _vector(answer, dataset.names)
-            else:
-                rows += _score(answer, content.labels, volume, dataset, names[n], tolerance_mm)
+                table[n] = _vector(answer, classes)
+            if dataset.structures and (question.mask is not None or dataset.kind == "masks"):
+                rows += _score(answer, question.mask, question.first, dataset, names[n], tolerance_mm)
+            known = question.facts
+            labels[n] = -1 if known.label is None else known.label
+            found = {value.name: value.value for value in answer.measurements}
+            values[n] = [found[one.name] for one in numbers]
+            truth[n] = [known.values.get(one.name, np.nan) for one in numbers]
         except Cancelled:
             raise
         except AppError as error:
@@ -151,7 +168,7 @@ def predict_cases(
             continue
         answered[n] = True
         timings.append(_milliseconds(answer))
-    if answer is None or volume is None or not answered.any():
+    if answer is None or question is None or not answered.any():
         raise InputError(
             "evaluation.all_refused",
             f"None of the {count} cases could be run ({refused[0].code if refused else 'no case'}).",
@@ -159,7 +176,7 @@ def predict_cases(
         )
     started = time.perf_counter()
     while len(timings) < _MIN_TIMINGS and time.perf_counter() - started < _TIMING_BUDGET_S:
-        timings.append(_milliseconds(run(volume)))
+        timings.append(_milliseconds(run(question)))
     return Predictions(
         bundle,
         names,
@@ -171,14 +188,18 @@ def predict_cases(
         answer.device,
         answer.backend,
         answer.fallbacks,
+        labels if classes else None,
+        values if numbers else None,
+        truth if numbers else None,
     )
 
 
 def check_same_names(bundle: Bundle, dataset: EvaluationSet) -> None:
-    """Refuse a model of another task or with other classes; InputError ``evaluation.names``."""
+    """Refuse a model of another task, with other classes or measurements; InputError ``evaluation.names``."""
     manifest = bundle.manifest
-    kind = "classes" if manifest.task == "classification" else "masks"
-    if kind != dataset.kind or set(names_of(manifest)) != set(dataset.names):
+    numbers = {one.name for one in manifest.measurements} == {one.name for one in dataset.measurements}
+    same = set(names_of(manifest)) == set(dataset.names) and numbers
+    if kind_of(manifest) != dataset.kind or not same:
         raise InputError(
             "evaluation.names",
             f"{manifest.title} has other classes or structures than these data.",

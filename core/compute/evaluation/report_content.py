@@ -8,8 +8,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from core.compute.evaluation.assess import Compared, Evaluation
+from core.compute.evaluation.case_rows import Row
+from core.compute.evaluation.classes import ClassMetrics
 from core.compute.evaluation.fairness import GroupReport
+from core.compute.evaluation.numbers import NumberMetrics
 from core.compute.evaluation.paired import Comparison
+from core.compute.evaluation.structures import StructureMetrics
 from core.config.version import app_version
 from core.recipes.gates import Measured
 
@@ -28,6 +32,8 @@ _TITLES = {
     "brier": "Brier score (0 best, 2 worst)",
     "nll": "Negative log-likelihood",
     "ece": "Calibration error (15 bins)",
+    "mean_r2": "R², mean of measurements",
+    "mean_scaled_mae": "Mean absolute error, in standard deviations",
     "class_imbalance": "Largest class over smallest",
     "latency_ms": "Latency per image, ms (median; 5th–95th percentile)",
     "mean_dice": "Dice",
@@ -58,6 +64,13 @@ _STRUCTURE_COLUMNS = (
     ("hd95_mm", "HD95 mm"),
     ("msd_mm", "Mean dist. mm"),
     ("volume_error_percent", "Volume error %"),
+)
+_NUMBER_COLUMNS = (
+    ("mae", "Mean abs. error"),
+    ("bias", "Bias"),
+    ("loa_low", "Lower limit"),
+    ("loa_high", "Upper limit"),
+    ("r2", "R²"),
 )
 
 
@@ -155,12 +168,12 @@ def content_of(evaluation: Evaluation) -> ReportContent:
         ("Ran on", f"{model.device}, {model.backend}"),
         ("Evaluated", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by Overread {app_version()}"),
     )
-    tables = [*_gates(evaluation), _overall(evaluation), _per_class(evaluation)]
+    tables = [*_gates(evaluation), _overall(evaluation), *_each(evaluation)]
     after = [
         *(block for c in evaluation.compared for block in _comparison(c)),
         *(_group(g) for g in evaluation.fairness),
         *_study(evaluation),
-        _worst(evaluation),
+        *_worst(evaluation),
         *_refused(evaluation),
     ]
     return ReportContent(
@@ -222,41 +235,72 @@ def _overall(evaluation: Evaluation) -> TableBlock:
     )
 
 
-def _per_class(evaluation: Evaluation) -> TableBlock:
+def _each(evaluation: Evaluation) -> list[TableBlock]:
+    """Return a table for each task: classes, structures, measurements."""
+    blocks = []
+    if evaluation.structures is not None:
+        blocks.append(_each_structure(evaluation, evaluation.structures))
     if evaluation.classes is not None:
-        columns, title = _CLASS_COLUMNS, "Each class"
-        count = {
-            n: str(int(k))
-            for n, k in zip(evaluation.names, evaluation.classes.matrix.sum(axis=1), strict=True)
-        }
-        head = ("Class", "Cases", *(t for _, t in columns))
-        note = "Recall is sensitivity. Intervals of recall, precision and specificity are exact (Clopper–Pearson)."
-    else:
-        assert evaluation.structures is not None
-        columns, title = _STRUCTURE_COLUMNS, "Each structure"
-        counts = evaluation.structures.counts
-        count = {n: f"{c['present']}" for n, c in counts.items()}
-        head = ("Structure", "Cases", "Missed", *(t for _, t in columns))
-        note = (
-            f"Cases: those whose truth holds the structure. Surface Dice within "
-            f"{evaluation.structures.tolerance_mm:g} mm; distances are area-weighted means with the image diagonal "
-            "for missed structures. A structure in neither truth nor answer scores Dice 1."
-        )
+        blocks.append(_each_class(evaluation, evaluation.classes))
+    if evaluation.numbers is not None:
+        blocks.append(_each_number(evaluation.numbers))
+    return blocks
+
+
+def _each_class(evaluation: Evaluation, classes: ClassMetrics) -> TableBlock:
     rows = []
-    for name in evaluation.names:
+    for name, count in zip(classes.names, classes.matrix.sum(axis=1), strict=True):
         found = evaluation.per_class[name]
-        row = [Cell(name), Cell(count[name], number=True)]
-        if evaluation.structures is not None:
-            c = evaluation.structures.counts[name]
-            row.append(Cell(str(c["missed"]), number=True, mark="bad" if c["missed"] else ""))
-        rows.append(
-            (*row, *(_measured(found.get(key), 10.0 if "percent" in key else 0.0) for key, _ in columns))
+        cells = (_measured(found.get(key)) for key, _ in _CLASS_COLUMNS)
+        rows.append((Cell(name), Cell(str(int(count)), number=True), *cells))
+    head = ("Class", "Cases", *(t for _, t in _CLASS_COLUMNS))
+    note = (
+        "Recall is sensitivity. Intervals of recall, precision and specificity are exact (Clopper–Pearson)."
+    )
+    return TableBlock("Each class", head, tuple(rows), _widths(head, 1), note)
+
+
+def _each_structure(evaluation: Evaluation, structures: StructureMetrics) -> TableBlock:
+    rows = []
+    for name in structures.structures:
+        found, count = evaluation.per_class[name], structures.counts[name]
+        missed = Cell(str(count["missed"]), number=True, mark="bad" if count["missed"] else "")
+        cells = (
+            _measured(found.get(key), 10.0 if "percent" in key else 0.0) for key, _ in _STRUCTURE_COLUMNS
         )
+        rows.append((Cell(name), Cell(str(count["present"]), number=True), missed, *cells))
+    head = ("Structure", "Cases", "Missed", *(t for _, t in _STRUCTURE_COLUMNS))
+    note = (
+        f"Cases: those whose truth holds the structure. Surface Dice within {structures.tolerance_mm:g} mm; distances "
+        "are area-weighted means with the image diagonal for missed structures. A structure in neither truth nor "
+        "answer scores Dice 1."
+    )
+    return TableBlock("Each structure", head, tuple(rows), _widths(head, 2), note)
+
+
+def _each_number(numbers: NumberMetrics) -> TableBlock:
+    rows = [
+        (
+            Cell(name, numbers.units[name]),
+            Cell(str(found["mae"].n), number=True),
+            *(_measured(found[key]) for key, _ in _NUMBER_COLUMNS),
+        )
+        for name, found in numbers.per_number.items()
+    ]
+    head = ("Measurement", "Cases", *(t for _, t in _NUMBER_COLUMNS))
+    note = (
+        "Errors are estimated less true, in the unit of the measurement. Limits of agreement: bias ± 1.96 standard "
+        "deviations of the errors (Bland and Altman). R² is 0 for a model that always says the mean."
+    )
+    return TableBlock("Each measurement", head, tuple(rows), _widths(head, 1), note)
+
+
+def _widths(head: Sequence[str], counts: int) -> tuple[float, ...]:
+    """Return the widths of a column of names, ``counts`` narrow ones and the others."""
     first = 0.2 if len(head) < 9 else 0.19
-    rest = (1 - first) / (len(head) - 1)
-    small = (first, 0.8 * rest, *([0.8 * rest] if evaluation.structures is not None else []))
-    other = (1 - sum(small)) / len(columns)
-    return TableBlock(title, head, tuple(rows), (*small, *([other] * len(columns))), note)
+    small = (first, *([0.8 * (1 - first) / (len(head) - 1)] * counts))
+    others = len(head) - len(small)
+    return (*small, *([(1 - sum(small)) / others] * others))
 
 
 def _comparison(compared: Compared) -> list[TableBlock]:
@@ -375,35 +419,52 @@ def _group(report: GroupReport) -> TableBlock:
     )
 
 
-def _worst(evaluation: Evaluation) -> TableBlock:
-    shown = evaluation.case_rows[:_WORST]
-    note = (
-        f"Cases are numbered in the order of the data; the {len(shown)} worst of {len(evaluation.case_rows)}."
-    )
-    if evaluation.classes is not None:
-        rows = tuple(
-            (
-                Cell(str(r["case"])),
-                Cell(r["truth"]),
-                Cell(r["predicted"], mark="" if r["right"] else "bad"),
-                Cell(number(r["probability_of_truth"]), number=True),
-                Cell(number(r["confidence"]), number=True),
-            )
-            for r in shown
+def _worst(evaluation: Evaluation) -> list[TableBlock]:
+    """Return the worst cases of the structures and of the classes, those that were measured."""
+    masks = [row for row in evaluation.case_rows if "mean_dice" in row]
+    classes = [row for row in evaluation.case_rows if "truth" in row]
+    masks.sort(key=lambda row: float(row["mean_dice"]))
+    classes.sort(key=lambda row: float(row["probability_of_truth"]))
+    both = bool(masks and classes)
+    blocks = []
+    if masks:
+        blocks.append(_worst_masks(masks, "Worst cases: structures" if both else "Worst cases"))
+    if classes:
+        blocks.append(_worst_classes(classes, "Worst cases: classes" if both else "Worst cases"))
+    return blocks
+
+
+def _worst_note(shown: int, count: int) -> str:
+    return f"Cases are numbered in the order of the data; the {shown} worst of {count}."
+
+
+def _worst_classes(found: Sequence[Row], title: str) -> TableBlock:
+    rows = tuple(
+        (
+            Cell(str(r["case"])),
+            Cell(r["truth"]),
+            Cell(r["predicted"], mark="" if r["right"] else "bad"),
+            Cell(number(r["probability_of_truth"]), number=True),
+            Cell(number(r["confidence"]), number=True),
         )
-        head = ("Case", "Truth", "Predicted", "Probability of truth", "Confidence")
-        return TableBlock("Worst cases", head, rows, (0.14, 0.28, 0.28, 0.17, 0.13), note)
-    cases = tuple(
+        for r in found[:_WORST]
+    )
+    head = ("Case", "Truth", "Predicted", "Probability of truth", "Confidence")
+    return TableBlock(title, head, rows, (0.14, 0.28, 0.28, 0.17, 0.13), _worst_note(len(rows), len(found)))
+
+
+def _worst_masks(found: Sequence[Row], title: str) -> TableBlock:
+    rows = tuple(
         (
             Cell(str(r["case"])),
             Cell(number(r["mean_dice"]), number=True),
             Cell(_lowest(r["dice"])),
             Cell(", ".join(r["missed"]) or "none", mark="bad" if r["missed"] else ""),
         )
-        for r in shown
+        for r in found[:_WORST]
     )
-    columns = ("Case", "Mean Dice", "Lowest Dice", "Missed")
-    return TableBlock("Worst cases", columns, cases, (0.14, 0.14, 0.42, 0.3), note)
+    head = ("Case", "Mean Dice", "Lowest Dice", "Missed")
+    return TableBlock(title, head, rows, (0.14, 0.14, 0.42, 0.3), _worst_note(len(rows), len(found)))
 
 
 def _lowest(dice: dict[str, float]) -> str:

@@ -167,6 +167,17 @@ class _Rows:
         return _PARTS[text.lower()]
 
 
+def columns_of(table: Path) -> tuple[str, ...]:
+    """Return the names of a table's columns.
+
+    Raises
+    ------
+    InputError
+        ``data.table``, ``data.columns`` when it can't be read as one.
+    """
+    return _rows(table)[1]
+
+
 def _rows(table: Path) -> tuple[list[dict[str, str]], tuple[str, ...]]:
     try:
         with table.open("rb") as stream:
