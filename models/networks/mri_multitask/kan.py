@@ -254,11 +254,12 @@ class KANHead(nn.Module):
         super().__init__()
         widths = (in_features, *hidden, out_features)
         pairs = list(itertools.pairwise(widths))
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for width, _ in pairs)
+        norms = [nn.LayerNorm(width) for width, _ in pairs]
         self.layers = nn.ModuleList(KANLayer(*pair, **options) for pair in pairs)
         self.dropout = nn.Dropout(dropout)
-        for norm in self.norms:
+        for norm in norms:
             nn.init.constant_(norm.weight, 0.5)
+        self.norms = nn.ModuleList(norms)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(…, out_features)`` of ``x`` ``(…, in_features)``."""

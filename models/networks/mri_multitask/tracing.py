@@ -12,8 +12,7 @@ def exporting() -> bool:
     passes and dispatch that depends on the data.
     """
     return bool(
-        torch.jit.is_tracing()
-        or torch.jit.is_scripting()
+        torch._C._get_tracing_state() is not None
         or torch.compiler.is_compiling()
         or torch.onnx.is_in_onnx_export()
     )

@@ -148,7 +148,7 @@ def _pattern(wrapped: Sequence[Flags], real: Sequence[Flags]) -> Flags | None:
     region = np.stack(np.meshgrid(*wrapped, indexing="ij"), axis=-1).reshape(-1, len(wrapped))
     seen = np.stack(np.meshgrid(*real, indexing="ij"), axis=-1).reshape(-1, len(real)).all(axis=1)
     together = (region[:, None] == region[None]).all(axis=-1)
-    mask: Flags = (together & seen[None]) | np.eye(len(seen), dtype=np.bool_)
+    mask: Flags = (together & np.asarray(seen)[None]) | np.eye(len(region), dtype=np.bool_)
     return None if mask.all() else mask
 
 
