@@ -115,6 +115,8 @@ def _builder(name: str) -> Builder:
         return load_plugin(name)
     if name in {"cnn2d", "cell_net", "unet3d", "deeplabv3plus"}:
         return _own(name)
+    if name == "image_text":
+        return _image_text()
     if name == "mri_multitask":
         return _mri_multitask()
     if SPECS[name].task == "segmentation":
@@ -122,6 +124,12 @@ def _builder(name: str) -> Builder:
     if name in {"simple_cnn", "swin_t", "swin_s", "vit_b_16", "convnext_tiny", "xception"}:
         return _own_classifier(name)
     return _monai_classifier(name)
+
+
+def _image_text() -> Builder:
+    from models.networks.multimodal.image_text import image_text
+
+    return image_text
 
 
 def _mri_multitask() -> Builder:

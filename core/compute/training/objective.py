@@ -16,6 +16,7 @@ from core.compute.training.arithmetic import Outputs
 from core.compute.training.feed import Feed
 from core.compute.training.losses.multitask import MultitaskLoss, TaskWeights
 from core.compute.training.losses.registry import build_loss, plugin_takes
+from core.compute.training.text_weights import load_text_weights, text_params
 from core.config.resources import shipped_bundles_dir
 from core.domain.errors import EnvironmentFault, InputError
 from core.recipes.nearest import did_you_mean
@@ -54,7 +55,7 @@ def network_params(recipe: Recipe) -> dict[str, Any]:
         raise _unusable(recipe.network.name, error) from error
     if choice:
         params["spatial_dims"] = recipe.spatial_dims
-    return params | dict(recipe.network.params)
+    return params | text_params(recipe)
 
 
 def build_network(
@@ -85,6 +86,7 @@ def build_network(
         ) from error
     except (ImportError, BrokenNetworkError) as error:
         raise _unusable(recipe.network.name, error) from error
+    load_text_weights(network, recipe)
     if initial is not None:
         _take_over(network, initial, recipe)
     elif recipe.network.weights is not None:
