@@ -40,6 +40,12 @@ def window_size(settings: Inference, shape: Triple) -> Triple:
     return k, j, i
 
 
+def whole_size(divisor: int, shape: Triple) -> Triple:
+    """Size of the one window that holds the whole image."""
+    k, j, i = (-(-n // divisor) * divisor for n in shape)
+    return k, j, i
+
+
 def windows_on(region: NDArray[np.bool_], size: Triple) -> list[Triple]:
     """Starts of the windows (of the padded image) that hold voxels of ``region``, the fullest first."""
     plan = plan_windows(region.shape, size, _OVERLAP)

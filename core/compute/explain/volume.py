@@ -1,4 +1,4 @@
-"""Maps of segmentations: made on the model grid window by window, brought back to the series' grid."""
+"""Maps of volumes: made on the model grid, window by window or of the whole image, brought back to the series' grid."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from core.compute.explain.regions import (
     cut,
     pad_to,
     region_on_model_grid,
+    whole_size,
     window_around,
     window_size,
     windows_on,
 )
-from core.compute.explain.targets import region_score
+from core.compute.explain.targets import class_score, region_score
 from core.compute.inference.backends import Backend
 from core.compute.inference.prepare import PreparedVolume
 from core.compute.inference.resample import resample_separable
@@ -48,7 +49,7 @@ class VolumeMap:
 
 class VolumeExplainer:
     """Explains one channel of a segmentation network on one prepared volume, or picture as a volume of one slice
-    (with a ``SliceNetwork``).
+    (with a ``SliceNetwork``); with ``whole_class`` one class of a network that classifies the whole volume.
     """
 
     def __init__(
@@ -59,13 +60,20 @@ class VolumeExplainer:
         labels: NDArray | None,
         progress: Progress,
         cancel: CancelToken | None,
+        *,
+        whole_class: bool = False,
     ) -> None:
+        self._whole_class = whole_class
         self._grid = prepared.grid
         self._channel = channel
         self._progress, self._cancel = progress, cancel
         shape = prepared.grid.model.shape_kji
         settings = manifest.inference
-        self._size = window_size(settings if manifest.is_3d else flat_settings(settings, shape), shape)
+        self._size = (
+            whole_size(settings.divisor, shape)
+            if whole_class or (manifest.task == "multitask" and manifest.is_3d)
+            else window_size(settings if manifest.is_3d else flat_settings(settings, shape), shape)
+        )
         self._baseline = manifest.inference.pad_value
         self._image = pad_to(prepared.tensor, self._size, self._baseline)
         self._region = self._region_of(labels, manifest, shape)
@@ -144,6 +152,8 @@ class VolumeExplainer:
         return layer_maps(network, layer, window, [self._score(start, device)], method)[0]
 
     def _score(self, start: Triple, device: torch.device) -> Score:
+        if self._whole_class:
+            return class_score(self._channel)
         everywhere = bool(self._region.all())
         region = None if everywhere else cut(self._padded_region, start, self._size).to(device)
         return region_score(self._channel, region)

@@ -12,14 +12,16 @@ from core.domain.progress import CancelToken
 
 
 class SliceBackend:
-    """Runs a two-dimensional network on windows ``(N, C, 1, H, W)``."""
+    """Runs a two-dimensional network on windows ``(N, C, 1, H, W)``; with ``keep`` its answers have no space."""
 
-    def __init__(self, inner: Backend) -> None:
+    def __init__(self, inner: Backend, *, keep: bool = False) -> None:
         self.name, self.device, self.exact, self._inner = inner.name, inner.device, inner.exact, inner
+        self._keep = keep
 
     def __call__(self, batch: torch.Tensor, cancel: CancelToken | None = None) -> torch.Tensor:
         """Return logits ``(N, C, 1, H, W)``."""
-        return self._inner(batch[:, :, 0], cancel).unsqueeze(2)
+        answer = self._inner(batch[:, :, 0], cancel)
+        return answer if self._keep else answer.unsqueeze(2)
 
 
 def flat_settings(settings: Inference, shape_kji: tuple[int, ...]) -> Inference:
