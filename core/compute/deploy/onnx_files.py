@@ -1,0 +1,145 @@
+"""The ONNX graph of a bundle, checked on what the network is really given; OpenVINO's form of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from core.bundles.bundle import Bundle
+from core.compute.deploy.engines import Inputs, answers_of, flat, largest_difference, scale_of
+from core.compute.inference.backends import OnnxBackend
+from core.compute.inference.loaded import has_openvino
+from core.compute.training.export import onnx_of
+from core.domain.errors import AppError, BugError, EnvironmentFault, InputError
+
+TOLERANCE = 1e-4
+
+
+def onnx_graph(bundle: Bundle, network: nn.Module | None, given: Inputs) -> bytes:
+    """Return the bundle's float32 graph, or export one when it holds none.
+
+    Batch is dynamic; so are the spatial axes, unless the model works on pictures of one size.
+
+    Raises
+    ------
+    InputError
+        ``deploy.onnx`` when the network can't be exported.
+    """
+    weights = bundle.weights("onnx")
+    if weights is not None:
+        return bundle.read(weights.file)
+    assert network is not None
+    manifest = bundle.manifest
+    fixed = manifest.preprocessing.resize_hw is not None or manifest.preprocessing.conform is not None
+    spatial = () if fixed else tuple(range(2, given.image.ndim))
+    try:
+        example = given.repeated(2)
+        return onnx_of(network, example.image, dynamic=(0, *spatial), text=example.text)
+    except AppError:
+        raise
+    except Exception as error:
+        raise InputError(
+            "deploy.onnx",
+            f"This network can't be exported to ONNX ({type(error).__name__}).",
+            "Deploy it as torchscript.",
+        ) from error
+
+
+def check_graph(
+    model: bytes, network: nn.Module | None, inputs: Sequence[Inputs], text_tokens: int = 0
+) -> float:
+    """Check a graph formally and on real inputs; return its largest absolute difference from the network.
+
+    Raises
+    ------
+    BugError
+        ``deploy.onnx``: an invalid graph, or a difference above 1e-4 (of the largest logit, where that exceeds 1).
+    """
+    try:
+        onnx.checker.check_model(onnx.load_model_from_string(model), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise BugError("deploy.onnx", "The ONNX graph is not valid.", "Report this.") from error
+    engine = OnnxBackend(model, "cpu", text_tokens=text_tokens)
+    worst = 0.0
+    for given in inputs if network is not None else ():
+        with torch.no_grad():
+            wanted = flat(network(*given.tensors))  # type: ignore[misc]
+        gap = largest_difference(answers_of(engine, given), wanted)
+        if gap > TOLERANCE * scale_of(wanted):
+            raise BugError(
+                "deploy.onnx", f"The ONNX graph differs from the network by {gap:.1e}.", "Report this."
+            )
+        worst = max(worst, gap)
+    return worst
+
+
+def opset_of(model: bytes) -> int:
+    """Return the version of the standard operators that a graph needs."""
+    imports = onnx.load_model_from_string(model).opset_import
+    return next(int(item.version) for item in imports if item.domain in ("", "ai.onnx"))
+
+
+def input_shapes(model: bytes) -> dict[str, list[int]]:
+    """Return the shape of each input by name; -1 for an axis of any size."""
+    graph = onnx.load_model_from_string(model).graph
+    return {item.name: _shape(item) for item in graph.input}
+
+
+def output_shapes(model: bytes) -> dict[str, list[int]]:
+    """Return the shape of each output by name; -1 for an axis of any size."""
+    return {item.name: _shape(item) for item in onnx.load_model_from_string(model).graph.output}
+
+
+def _shape(item: onnx.ValueInfoProto) -> list[int]:
+    return [axis.dim_value if axis.HasField("dim_value") else -1 for axis in item.type.tensor_type.shape.dim]
+
+
+def require_openvino() -> None:
+    """Refuse when the optional package is absent: EnvironmentFault ``deploy.openvino``."""
+    if not has_openvino():
+        raise EnvironmentFault(
+            "deploy.openvino", "OpenVINO is not installed here.", "Install overread[fast] and try again."
+        )
+
+
+def write_openvino(model: bytes, folder: Path) -> tuple[Path, Path]:
+    """Write OpenVINO's form of a graph in float32, ``model.xml`` and ``model.bin``.
+
+    Raises
+    ------
+    EnvironmentFault
+        ``deploy.openvino`` when the package is absent.
+    """
+    require_openvino()
+    import openvino
+
+    folder.mkdir(parents=True, exist_ok=True)
+    converted = openvino.Core().read_model(model)
+    openvino.save_model(converted, folder / "model.xml", compress_to_fp16=False)
+    return folder / "model.xml", folder / "model.bin"
+
+
+class OpenVinoFile:
+    """The written files as an engine: what the probe's engine computes from the graph, from the files themselves."""
+
+    def __init__(self, xml: Path, text_tokens: int = 0) -> None:
+        import openvino
+
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        core = openvino.Core()
+        self._compiled = core.compile_model(core.read_model(xml), "CPU", settings)
+        self._tokens = text_tokens if len(self._compiled.inputs) > 1 else 0
+
+    def answer(self, given: Inputs) -> tuple[np.ndarray, ...]:
+        """Return every output."""
+        arrays = [np.ascontiguousarray(given.image.numpy())]
+        if self._tokens:
+            text = given.text if given.text is not None else torch.zeros((len(given.image), self._tokens))
+            arrays.append(text.long().numpy())
+        found = self._compiled(arrays)
+        return tuple(np.array(found[port], dtype=np.float32) for port in self._compiled.outputs)
