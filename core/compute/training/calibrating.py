@@ -13,6 +13,8 @@ from torch import nn
 from core.bundles.manifest import Calibration, Conformal, OutOfDistribution
 from core.compute.evaluation.classification import conformal_quantile, fit_temperature, softmax
 from core.compute.training.arithmetic import Arithmetic, answer_to, first_output
+from core.compute.training.validating import NetworkBackend, whole_answer
+from core.recipes.schema import Recipe
 
 Matrix = NDArray[np.float64]
 _LEAST_CASES = 10
@@ -21,21 +23,24 @@ _LEAST_TEMPERATURE = 0.25
 
 @torch.no_grad()
 def logits_of(
-    network: nn.Module, batches: Iterable[dict[str, Any]]
+    network: nn.Module, batches: Iterable[dict[str, Any]], recipe: Recipe | None = None
 ) -> tuple[Matrix, NDArray[np.int64], list[str]]:
     """Return float32 logits ``(N, C)`` as float64, labels ``(N,)`` and case ids of whole images whose class is known.
 
-    Of a network with several tasks those of the classification.
+    Of a network with several tasks those of the classification; it needs the ``recipe``.
     """
     logits: list[Matrix] = []
     labels: list[int] = []
     cases: list[str] = []
     network.eval()
     for batch in batches:
-        answer = answer_to(network, batch["image"], batch.get("text"), Arithmetic())
         target = batch["target"]
-        if isinstance(target, dict):
-            answer, target = answer["classification"], target["classification"]
+        if recipe is not None and isinstance(target, dict):
+            backend = NetworkBackend(network, Arithmetic(), "cpu")
+            answer = whole_answer(backend, recipe, batch["image"], batch.get("text"))["classification"]
+            target = target["classification"]
+        else:
+            answer = answer_to(network, batch["image"], batch.get("text"), Arithmetic())
         known = target >= 0
         logits.append(first_output(answer)[known].double().numpy())
         labels += target[known].tolist()

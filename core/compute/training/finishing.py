@@ -13,6 +13,7 @@ from torch import nn
 
 from core.bundles.bundle import Bundle
 from core.bundles.manifest import Calibration
+from core.compute.inference.contrasts import Given
 from core.compute.inference.reference import read_reference
 from core.compute.training.arithmetic import Arithmetic
 from core.compute.training.calibrating import calibrate, logits_of
@@ -33,6 +34,7 @@ from core.compute.training.position import Watch
 from core.compute.training.publish import (
     Product,
     reference_crop,
+    reference_crops,
     reference_phantom,
     weight_files,
     write_product,
@@ -40,7 +42,6 @@ from core.compute.training.publish import (
 from core.compute.training.recomputing import keep_stages
 from core.compute.training.validating import NetworkBackend
 from core.domain.progress import CancelToken, Progress
-from core.domain.volume import Volume
 from core.recipes.cases import Case, Part
 from core.recipes.reading import read_case
 from core.recipes.schema import Recipe
@@ -88,7 +89,14 @@ class Finisher:
         network.load_state_dict(load_checkpoint(file)["weights"])
         prepare_for_use(network)
         counts = dict(self.opened.feed.counts)
-        product = Product(self.recipe, network, self._calibration(network), counts, self.run_id)
+        product = Product(
+            self.recipe,
+            network,
+            self._calibration(network),
+            counts,
+            self.run_id,
+            self.opened.feed.data.vocabulary,
+        )
         self.progress("Exporting", 0.0)
         files = weight_files(product)
         reference = self._reference()
@@ -111,7 +119,7 @@ class Finisher:
     def _calibration(self, network: nn.Module) -> Calibration:
         if not self.recipe.classes or not self.opened.parts[Part.VALIDATION]:
             return Calibration()
-        logits, labels, _ = logits_of(network, self.opened.feed.validation_batches())
+        logits, labels, _ = logits_of(network, self.opened.feed.validation_batches(), self.recipe)
         return calibrate(logits, labels, self.recipe.bundle.coverage)
 
     def _evaluated(self, product: Product, bundle: Bundle) -> Outcome:
@@ -133,7 +141,8 @@ class Finisher:
 
     def _contrasts(self, product: Product, cases: tuple[Case, ...]) -> Outcome:
         self.events.note(
-            "contrasts", "The application runs one series at a time: this model of several is for “predict”."
+            "contrasts",
+            "The application runs several contrasts of volumes, not of pictures: it can't run this model.",
         )
         backend = NetworkBackend(product.network, Arithmetic(), "cpu")
         patients = {case.id: case.patient for case in cases}
@@ -143,10 +152,10 @@ class Finisher:
         write_short(metrics, self.out)
         return Outcome(numbers_of(found), metrics | {"ci95": intervals})
 
-    def _reference(self) -> Volume | None:
-        """Return the input of the self-test: never of a patient whose case came from the library."""
+    def _reference(self) -> Given | None:
+        """Return the input of the self-test: never of a patient whose case came from the library, never a report."""
         if self.initial is not None and self.initial.has_reference:
-            return read_reference(self.initial).volume
+            return read_reference(self.initial).given
         if not runs_in_application(self.recipe):
             return None
         name = self.recipe.data.source.name
@@ -160,6 +169,10 @@ class Finisher:
             or self.opened.parts[Part.TRAIN]
         )
         content = read_case(cases[0], self.recipe.data)
+        if len(self.recipe.data.channels) > 1:
+            lacking = {name for name in content.volumes if cases[0].images and name not in cases[0].images}
+            there = {name: one for name, one in content.volumes.items() if name not in lacking}
+            return reference_crops(there, content.labels)
         volume = next(iter(content.volumes.values()))
         return volume if self.recipe.spatial_dims == 2 else reference_crop(volume, content.labels)
 

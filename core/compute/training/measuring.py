@@ -25,12 +25,12 @@ from core.recipes.gates import Measured
 from core.recipes.schema import Recipe
 
 METRICS_FILE = "metrics.json"
-_OF_CLASS = ("recall", "dice")
+_OF_CLASS = ("recall", "dice", "mae", "bias", "r2")
 
 
 def runs_in_application(recipe: Recipe) -> bool:
-    """Whether the application's own inference runs the bundle: it takes one series at a time."""
-    return len(recipe.data.channels) == 1
+    """Whether the application's own inference runs the bundle: it takes several contrasts of volumes only."""
+    return len(recipe.data.channels) == 1 or recipe.spatial_dims == 3
 
 
 def evaluate_bundle(
@@ -62,7 +62,7 @@ def evaluate_bundle(
 def measure_contrasts(
     recipe: Recipe, backend: NetworkBackend, batches: Iterable[dict[str, Any]], patients: dict[str, str]
 ) -> dict[str, Measured]:
-    """Score a segmentation of several contrasts, which the application can't run yet, on the model's grid."""
+    """Score a segmentation of several contrasts, which the application doesn't run, on the model's grid."""
     structures = {label.name: label.value for label in recipe.bundle.labels}
     rows = []
     for batch in batches:

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from core.bundles.manifest import Inference
 from core.compute.inference.backends import Backend
 from core.compute.inference.slices import SliceBackend, flat_settings
 from core.compute.inference.sliding import sliding_slabs
 from core.compute.training.arithmetic import Arithmetic, answer_to, first_output
+from core.compute.training.data.patches import filled_up
 from core.compute.training.meters import AnyMeter, MultitaskMeter
 from core.compute.training.mixing import on_device
 from core.domain.progress import CancelToken
@@ -95,15 +95,12 @@ def whole_answer(
     """
     wanted = recipe.bundle.inference
     divisor = max(wanted.divisor, backend.divisor)
-    missing = [-n % divisor for n in images.shape[2:]]
-    around = [side for total in reversed(missing) for side in (total // 2, total - total // 2)]
-    padded = functional.pad(images, around, value=wanted.pad_value)
+    padded = torch.stack([filled_up(image, None, divisor, wanted.pad_value)[0] for image in images])
     answer = backend.answers(padded, text)
     answers = {task: answer[task].float() for task in recipe.task_names}
-    if "segmentation" in answers and any(missing):
-        inside = tuple(
-            slice(total // 2, total // 2 + n) for total, n in zip(missing, images.shape[2:], strict=True)
-        )
+    if "segmentation" in answers and padded.shape != images.shape:
+        sizes = zip(padded.shape[2:], images.shape[2:], strict=True)
+        inside = tuple(slice((a - b) // 2, (a - b) // 2 + b) for a, b in sizes)
         answers["segmentation"] = answers["segmentation"][(slice(None), slice(None), *inside)]
     return answers
 

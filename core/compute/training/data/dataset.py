@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from core.compute.training.data.cache import CaseCache, case_key
 from core.compute.training.data.cache_file import CachedCase
-from core.compute.training.data.patches import cut, draw_starts, window_size
+from core.compute.training.data.patches import cut, draw_starts, filled_up, whole_divisor, window_size
 from core.compute.training.data.prepare import Sample, Target, prepare_case
 from core.compute.training.data.targets import Facts, targets_of
 from core.compute.training.data.transforms import Pipeline
@@ -56,6 +56,8 @@ class CaseDataset(Dataset[list[Sample]]):
         self.sampling = recipe.data.sampling if windows else None
         self.texts: TextEncoder | None = None
         self._hidden_share = recipe.data.text.dropout if windows and recipe.data.text is not None else 0.0
+        self._pad_value = recipe.bundle.inference.pad_value
+        self._divisor = whole_divisor(recipe)
         self._keys: dict[int, str] = {}
 
     def __len__(self) -> int:
@@ -100,12 +102,12 @@ class CaseDataset(Dataset[list[Sample]]):
         self, prepared: CachedCase, seed: tuple[int, ...]
     ) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
         if self.sampling is None:
-            return [prepared.whole()]
+            whole = prepared.whole()
+            return [whole if self._divisor == 1 else filled_up(*whole, self._divisor, self._pad_value)]
         size = window_size(self.sampling, self.recipe.spatial_dims)
         rng = np.random.default_rng((*seed, _WINDOWS))
         starts = draw_starts(prepared, size, self.sampling.per_case, self.sampling.foreground, rng)
-        pad = self.recipe.bundle.inference.pad_value
-        return [cut(prepared, start, size, pad, self.pipeline.margin) for start in starts]
+        return [cut(prepared, start, size, self._pad_value, self.pipeline.margin) for start in starts]
 
     def _target(self, image: torch.Tensor, label: torch.Tensor | None, facts: Facts, case: Case) -> Target:
         if self.recipe.task == "multitask":

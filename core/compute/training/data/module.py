@@ -37,6 +37,8 @@ class TrainingData:
     ----------
     left_out : tuple of str
         Ids of the cases that lack a contrast.
+    vocabulary : bytes or None
+        ``vocab.txt`` of the reports, where the recipe uses them.
 
     Raises
     ------
@@ -76,10 +78,12 @@ class TrainingData:
             for part, cases in self.parts.items()
         }
         self._weights = self._drawing_weights()
+        self.vocabulary: bytes | None = None
         if recipe.data.text is not None:
             train = self.datasets[Part.TRAIN]
             texts = [train.facts(index).text for index in range(len(train))]
             encoder = text_encoder(recipe.data.text, texts, out)
+            self.vocabulary = encoder.vocabulary_bytes()
             for dataset in self.datasets.values():
                 dataset.texts = encoder
 

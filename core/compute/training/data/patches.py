@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 from core.compute.training.data.cache_file import CachedCase
-from core.recipes.schema import Sampling
+from core.recipes.cases import UNJUDGED
+from core.recipes.schema import Recipe, Sampling
+from models.networks.registry import names, spec
 
 Starts = tuple[int, ...]
 
@@ -83,3 +85,33 @@ def cut(
     if label is None:
         return image, None
     return image, torch.from_numpy(np.pad(np.pad(label.numpy(), edges, mode="edge"), fills))
+
+
+def whole_divisor(recipe: Recipe) -> int:
+    """Return what the sizes of whole images must be multiples of in training: 1 where windows or classes are asked for.
+
+    It is known of the networks' usual form; a network that needs more says so itself.
+    """
+    if recipe.task != "multitask":
+        return 1
+    known = spec(recipe.network.name).divisor if recipe.network.name in names() else 1
+    return max(recipe.bundle.inference.divisor, known)
+
+
+def filled_up(
+    image: torch.Tensor, label: torch.Tensor | None, divisor: int, pad_value: float
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Fill an image ``(C, …)`` up to multiples of ``divisor`` on both sides, its label map with unjudged voxels.
+
+    A channel of zeros stands for a missing contrast and stays one.
+    """
+    missing = [-n % divisor for n in image.shape[1:]]
+    if not any(missing):
+        return image, label
+    around = [side for total in reversed(missing) for side in (total // 2, total - total // 2)]
+    filled = torch.nn.functional.pad(image, around, value=pad_value)
+    if pad_value:
+        filled[[not bool(channel.any()) for channel in image]] = 0
+    if label is None:
+        return filled, None
+    return filled, torch.nn.functional.pad(label, around, value=UNJUDGED)
