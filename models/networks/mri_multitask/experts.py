@@ -119,7 +119,12 @@ class MixtureOfExperts(nn.Module):
         counts = torch.bincount(chosen.reshape(-1), minlength=len(self.experts)).tolist()
         repeated = rows.unsqueeze(1).expand(-1, self.top_k, -1).reshape(-1, rows.shape[-1])
         shares = repeated[order].split(counts)
-        outputs = [expert(share) for expert, share in zip(self.experts, shares, strict=True) if len(share)]
+        # In training an expert without tokens runs on none: its gradients are zeros, as several processes expect.
+        outputs = [
+            expert(share)
+            for expert, share in zip(self.experts, shares, strict=True)
+            if len(share) or self.training
+        ]
         # Each place is written once: nothing is summed in an order that could vary.
         places = torch.empty_like(order)
         places[order] = torch.arange(len(order), device=order.device)

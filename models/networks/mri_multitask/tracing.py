@@ -12,7 +12,7 @@ def exporting() -> bool:
     passes and dispatch that depends on the data.
     """
     return bool(
-        torch._C._get_tracing_state() is not None
+        torch.jit.is_tracing()  # type: ignore[attr-defined]
         or torch.compiler.is_compiling()
         or torch.onnx.is_in_onnx_export()
     )

@@ -60,7 +60,11 @@ def test_only_the_chosen_experts_run_and_each_on_its_own_tokens():
         layer.gate.weight.zero_()
         layer.gate.weight[2] = 1.0
     rows.clear()
-    layer(x.abs())
+    layer(x.abs()).sum().backward()
+    assert rows == {0: 0, 1: 0, 2: len(x), 3: 0}
+    assert all(parameter.grad is not None for parameter in layer.parameters())
+    rows.clear()
+    layer.eval()(x.abs())
     assert rows == {2: len(x)}
 
 
@@ -221,3 +225,15 @@ def test_a_dropped_path_keeps_its_expectation():
     # Four standard errors of the mean of 20000 draws.
     assert abs(float(found.mean()) - 1.0) < 4.0 * (0.25 / 0.75 / 20000) ** 0.5
     assert torch.equal(path.eval()(branch), branch)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="streams need a CUDA device")
+def test_heads_on_streams_answer_as_one_after_the_other():
+    found = []
+    for mode in ("streams", "sequential"):
+        layer = ParallelHeads(heads(), mode).cuda()
+        x = tokens().cuda().requires_grad_(True)
+        outputs = layer(x)
+        sum(output.square().sum() for output in outputs.values()).backward()
+        found.append([*outputs.values(), x.grad])
+    assert all(torch.allclose(ours, theirs, atol=1e-6) for ours, theirs in zip(*found, strict=True))
