@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from core.bundles.contrasts import Assignment, assign_contrasts
 from core.bundles.manifest import Manifest
 from core.domain.study import SeriesKind, SeriesSummary
 
@@ -21,13 +22,55 @@ class Fit:
     why: str
 
 
-def fit(manifest: Manifest, summary: SeriesSummary) -> Fit:
-    """Hold a series' summary against the model's requirements; the first that is not met is the reason."""
+def fit(
+    manifest: Manifest,
+    summary: SeriesSummary,
+    study: Sequence[SeriesSummary] = (),
+    chosen: Mapping[str, str] | None = None,
+) -> Fit:
+    """Hold a series' summary against the model's requirements; the first that is not met is the reason.
+
+    Parameters
+    ----------
+    study : sequence of SeriesSummary
+        The series of its study, for a model that takes several contrasts: which of them are there.
+    chosen : mapping of str to str, optional
+        Input → key of the series that the reader says it is.
+    """
     for reason in _objections(manifest, summary):
         return Fit(False, reason)
+    if len(manifest.inputs) > 1:
+        return _contrasts_fit(manifest, contrasts_for(manifest, summary, study, chosen))
     if manifest.requirements.modalities and summary.modality in UNKNOWN_MODALITIES:
         return Fit(True, f"Made for {_what(manifest)}; the modality of this series is not known.")
     return Fit(True, f"Made for {_what(manifest)}, as this series is.")
+
+
+def contrasts_for(
+    manifest: Manifest,
+    summary: SeriesSummary,
+    study: Sequence[SeriesSummary],
+    chosen: Mapping[str, str] | None = None,
+) -> Assignment:
+    """Return which series of a study are the model's inputs; see ``assign_contrasts``."""
+    return assign_contrasts(
+        manifest, summary, study, lambda series: next(_objections(manifest, series), None) is None, chosen
+    )
+
+
+def _contrasts_fit(manifest: Manifest, found: Assignment) -> Fit:
+    if found.objection:
+        return Fit(False, found.objection)
+    there = [name for name in manifest.inputs if name in found.series]
+    why = f"Made for {_what(manifest)}; takes {_listed(there)} of this study."
+    if found.missing:
+        why += f" {_listed(found.missing)} {'is' if len(found.missing) == 1 else 'are'} missing: it runs without."
+    notes = "".join(f" {note[0].upper()}{note[1:]}." for note in found.notes)
+    return Fit(True, why + notes)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _objections(manifest: Manifest, summary: SeriesSummary) -> Iterator[str]:

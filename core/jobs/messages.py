@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,20 @@ class VolumeSpec:
 
 
 @dataclass(frozen=True)
+class ContrastSpec:
+    """A further contrast of a model that takes several: the manifest's name of the input, and its volume."""
+
+    name: str
+    volume: VolumeSpec
+
+
+@dataclass(frozen=True)
 class RunModelTask:
     """Run a bundle on a volume. ``labels_out`` is a block of the volume's shape that the worker fills.
 
-    ``probe_folder`` is where the choice of an inference engine is remembered between processes.
+    ``probe_folder`` is where the choice of an inference engine is remembered between processes. ``contrast`` is the
+    name of ``volume`` among the inputs of a model that takes several; ``others`` are the rest. ``text`` is a report,
+    which goes through the pipe only.
     """
 
     bundle_path: str
@@ -66,11 +76,16 @@ class RunModelTask:
     device: str = "auto"
     labels_out: SharedArraySpec | None = None
     probe_folder: str | None = None
+    contrast: str = ""
+    others: tuple[ContrastSpec, ...] = ()
+    text: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class ExplainTask:
-    """Explain one class of a bundle on a volume. ``heat_out`` is float32 of the volume's shape."""
+    """Explain one class of a bundle on a volume. ``heat_out`` is float32 of the volume's shape; ``contrast`` and
+    ``others`` as in ``RunModelTask``.
+    """
 
     bundle_path: str
     volume: VolumeSpec
@@ -80,6 +95,8 @@ class ExplainTask:
     layer: str = ""
     labels: SharedArraySpec | None = None
     device: str = "auto"
+    contrast: str = ""
+    others: tuple[ContrastSpec, ...] = ()
 
 
 @dataclass(frozen=True)

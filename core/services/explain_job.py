@@ -12,10 +12,12 @@ from core.bundles.bundle import Bundle
 from core.domain.errors import BugError, SafetyError
 from core.domain.explanation import Explanation
 from core.domain.progress import CancelToken, Progress
+from core.domain.result import ModelResult
 from core.domain.volume import Volume
 from core.jobs.messages import ExplainTask
 from core.jobs.shared_arrays import SharedArray
 from core.jobs.specs import volume_spec_of
+from core.services.contrasts_of_study import SharedContrasts, share_others
 from core.services.engine import Engine
 from core.services.geometry_gate import check_volume
 from core.services.job_kinds import Blocks, find_bundle, taken_out
@@ -78,6 +80,7 @@ class ExplainJob:
                 "The series no longer has the grid on which the result was made.",
                 "Import the series again and run the model on it.",
             )
+        contrasts = self._shared_contrasts(self._bundle, result, progress, cancel)
         self._heat = self._blocks.reserve(self._volume.geometry.shape_kji, "f4")
         return ExplainTask(
             str(self._bundle.path),
@@ -88,7 +91,19 @@ class ExplainJob:
             request.get("layer", ""),
             None if segmentation is None else self._blocks.share(segmentation.labels),
             request.get("device", "auto"),
+            contrasts.name,
+            contrasts.others,
         )
+
+    def _shared_contrasts(
+        self, bundle: Bundle, result: ModelResult, progress: Progress, cancel: CancelToken
+    ) -> SharedContrasts:
+        """Share the contrasts that the result was made of."""
+        if not result.inputs:
+            return SharedContrasts()
+        own = next(name for name, key in result.inputs.items() if key == result.series_uid)
+        others = {name: key for name, key in result.inputs.items() if key and name != own}
+        return share_others(self._engine, bundle.manifest, own, others, self._blocks, progress, cancel)
 
     def attached(self) -> None:
         """Remove the names of the arrays."""

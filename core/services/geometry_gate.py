@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from core.bundles.fit import fit
@@ -13,15 +15,22 @@ from core.domain.volume import Volume
 OK = "ok"
 
 
-def check_series(manifest: Manifest, summary: SeriesSummary) -> dict[str, str]:
-    """Hold the index's description of a series against the model; returns ``{"fit": "ok"}``.
+def check_series(
+    manifest: Manifest,
+    summary: SeriesSummary,
+    study: Sequence[SeriesSummary] = (),
+    chosen: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Hold the index's description of a series, and of its study, against the model; returns ``{"fit": "ok"}``.
+
+    ``chosen`` is what the reader says of contrasts, see ``fit``.
 
     Raises
     ------
     SafetyError
         If the model was not made for such a series (``model.does_not_fit``), with the reason.
     """
-    answer = fit(manifest, summary)
+    answer = fit(manifest, summary, study, chosen)
     if not answer.fits:
         raise SafetyError(
             "model.does_not_fit",

@@ -13,7 +13,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,8 @@ class JobBoard:
         self._queue = JobQueue()
         self._store = LibraryJobStore(engine)
         self._volumes: dict[str, Volume] = {}
+        # A report names a patient: it is kept in memory until its job begins, and nowhere else.
+        self._texts: dict[str, str] = {}
         self._subscribers: list[Subscriber] = []
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._changed = threading.Condition()
@@ -110,15 +112,34 @@ class JobBoard:
         self._subscribers.append(callback)
 
     def submit_run(
-        self, model_id: str, series_key: str, device: str = "auto", *, volume: Volume | None = None
+        self,
+        model_id: str,
+        series_key: str,
+        device: str = "auto",
+        *,
+        volume: Volume | None = None,
+        contrasts: Mapping[str, str] | None = None,
+        text: str | None = None,
     ) -> str:
         """Queue the run of a model on a series; returns the job's identifier.
 
-        ``volume`` saves loading the series again. What is wrong with the request is told by ``JobFailed``.
+        What is wrong with the request is told by ``JobFailed``.
+
+        Parameters
+        ----------
+        volume : Volume, optional
+            The series, which saves loading it again.
+        contrasts : mapping of str to str, optional
+            Of a model that takes several: input → key of the series that the reader says it is.
+        text : str, optional
+            The report, for a model that takes one. It is not written down: after a restart the job fails.
         """
-        return self._submit(
-            "run", model_id, {"model_id": model_id, "series_key": series_key, "device": device}, volume
-        )
+        request: dict[str, Any] = {"model_id": model_id, "series_key": series_key, "device": device}
+        if contrasts:
+            request["contrasts"] = dict(contrasts)
+        if text:
+            request["with_text"] = True
+        return self._submit("run", model_id, request, volume, text)
 
     def submit_explain(
         self,
@@ -239,11 +260,15 @@ class JobBoard:
 
     # -- the board's thread --------------------------------------------------------------------------
 
-    def _submit(self, kind: str, title: str, request: dict[str, Any], volume: Volume | None) -> str:
+    def _submit(
+        self, kind: str, title: str, request: dict[str, Any], volume: Volume | None, text: str | None = None
+    ) -> str:
         with self._changed:
             view = self._queue.add(kind, title, request)
             if volume is not None:
                 self._volumes[view.job_id] = volume
+            if text:
+                self._texts[view.job_id] = text
         self._post(self._nothing)
         return view.job_id
 
@@ -322,8 +347,8 @@ class JobBoard:
             # Imported with the first job: readers and measures are not needed to open the window.
             from core.services.job_making import make_job
 
-            volume = self._volumes.pop(job_id, None)
-            self._current = make_job(self._engine, view.kind, self._queue.request(job_id), volume)
+            volume, text = self._volumes.pop(job_id, None), self._texts.pop(job_id, None)
+            self._current = make_job(self._engine, view.kind, self._queue.request(job_id), volume, text)
             task = self._current.prepare(
                 lambda phase, fraction: report(phase, _PREPARED * min(max(fraction, 0.0), 1.0)), self._token
             )

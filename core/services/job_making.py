@@ -13,7 +13,9 @@ from core.services.run_job import RunJob
 from core.services.selftest_job import SelfTestJob
 
 
-def make_job(engine: Engine, kind: str, request: dict[str, Any], volume: Volume | None) -> JobKind:
+def make_job(
+    engine: Engine, kind: str, request: dict[str, Any], volume: Volume | None, text: str | None = None
+) -> JobKind:
     """Return the job of a kind.
 
     Parameters
@@ -24,6 +26,8 @@ def make_job(engine: Engine, kind: str, request: dict[str, Any], volume: Volume 
         What was asked for; may come from the library of an earlier version.
     volume : Volume or None
         The series, if it is in memory already.
+    text : str or None
+        The report that goes with the run.
 
     Raises
     ------
@@ -32,7 +36,7 @@ def make_job(engine: Engine, kind: str, request: dict[str, Any], volume: Volume 
     """
     try:
         if kind == "run":
-            return RunJob(engine, request, volume)
+            return RunJob(engine, request, volume, text)
         if kind == "explain":
             return ExplainJob(engine, request, volume)
         if kind == "selftest":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.bundles.bundle import Bundle
@@ -11,7 +12,7 @@ from core.bundles.fit import fit
 from core.config.resources import shipped_bundles_dir
 from core.domain.study import SeriesSummary
 from core.services.engine import Engine
-from core.services.list_studies import get_series
+from core.services.list_studies import get_series, get_study
 
 _CAM = ("gradcam", "gradcam++", "layercam", "ig", "occlusion")
 
@@ -21,7 +22,8 @@ class ModelRow:
     """One model as panels and the command line show it.
 
     ``fits`` is None when no series was asked about; ``estimate_s`` None when nothing was measured on this
-    machine; ``card`` is the model card in Markdown; ``size_mb`` counts all files (10⁶ bytes).
+    machine; ``card`` is the model card in Markdown. ``labels`` are structures and classes, ``inputs`` the contrasts
+    that a model takes together (empty: one series), ``measurements`` what it estimates, with units.
     """
 
     id: str
@@ -40,6 +42,9 @@ class ModelRow:
     explain_methods: tuple[str, ...] = ()
     explain_why: str = ""
     sha256: str = ""
+    inputs: tuple[str, ...] = ()
+    measurements: tuple[str, ...] = ()
+    takes_text: bool = False
 
 
 def catalogue(engine: Engine) -> Catalogue:
@@ -74,20 +79,23 @@ def list_models(engine: Engine, series_key: str | None = None) -> list[ModelRow]
         ``library.unknown_series``.
     """
     summary = get_series(engine, series_key)[0] if series_key else None
-    rows = [_row(engine, bundle, summary) for bundle in catalogue(engine).list()]
+    study = () if summary is None else get_study(engine, summary.study_uid).series
+    rows = [_row(engine, bundle, summary, study) for bundle in catalogue(engine).list()]
     return sorted(rows, key=lambda row: (row.fits is False, row.title))
 
 
-def _row(engine: Engine, bundle: Bundle, summary: SeriesSummary | None) -> ModelRow:
+def _row(
+    engine: Engine, bundle: Bundle, summary: SeriesSummary | None, study: Sequence[SeriesSummary]
+) -> ModelRow:
     manifest = bundle.manifest
-    answer = None if summary is None else fit(manifest, summary)
+    answer = None if summary is None else fit(manifest, summary, study)
     has_network = manifest.network is not None
     return ModelRow(
         manifest.id,
         manifest.version,
         manifest.task,
         manifest.title,
-        tuple(label.name for label in manifest.labels),
+        tuple(label.name for label in (*manifest.labels, *manifest.classes)),
         None if answer is None else answer.fits,
         "" if answer is None else answer.why,
         bundle.verification,
@@ -99,4 +107,7 @@ def _row(engine: Engine, bundle: Bundle, summary: SeriesSummary | None) -> Model
         _CAM if has_network else ("occlusion",),
         "" if has_network else "It comes as ONNX only: gradients can't be taken, its answers can be probed.",
         bundle.identity.sha256,
+        manifest.inputs,
+        tuple(f"{item.name} ({item.unit})" for item in manifest.measurements),
+        manifest.text is not None,
     )

@@ -170,6 +170,19 @@ def find_in_classes(
     return numbered([Finding("", item.label, "class", middle, score=item.probability) for item in chosen])
 
 
+def find_all(
+    manifest: Manifest,
+    volume: Volume,
+    segmentation: Segmentation | None,
+    measures: Sequence[SegmentMeasure],
+    classes: Sequence[ClassProbability],
+    prediction_set: Sequence[str],
+) -> tuple[Finding, ...]:
+    """Make the findings of a result: of its label map first, then of its classes."""
+    structures = () if segmentation is None else find_in_segments(manifest, segmentation, measures)
+    return numbered([*structures, *find_in_classes(manifest, classes, prediction_set, volume)])
+
+
 def numbered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Return the findings with identifiers ``f1``, ``f2`` … in their order."""
     return tuple(

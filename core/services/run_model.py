@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from core.domain.progress import Progress, no_progress
 from core.domain.result import ModelResult
 from core.services.engine import Engine
@@ -17,8 +19,19 @@ def run_model(
     series_key: str,
     device: str = "auto",
     progress: Progress = no_progress,
+    *,
+    contrasts: Mapping[str, str] | None = None,
+    text: str | None = None,
 ) -> ModelResult:
     """Run ``model_id`` on ``series_key`` and return the stored result.
+
+    Parameters
+    ----------
+    contrasts : mapping of str to str, optional
+        Of a model that takes several: input → key of the series that the reader says it is. The others are found in
+        the study by their descriptions.
+    text : str, optional
+        The report, for a model that takes one; it is not kept.
 
     Raises
     ------
@@ -28,5 +41,6 @@ def run_model(
     AppError
         Whatever else ended the job.
     """
-    view = wait_for(board, board.submit_run(model_id, series_key, device), progress)
+    job_id = board.submit_run(model_id, series_key, device, contrasts=contrasts, text=text)
+    view = wait_for(board, job_id, progress)
     return load_result(engine, view.outcome["result_id"])

@@ -55,6 +55,9 @@ def _specs_of(value: object) -> Iterator[SharedArraySpec]:
     """Yield every array that a message names, however deep."""
     if isinstance(value, SharedArraySpec):
         yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _specs_of(item)
     elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
             yield from _specs_of(getattr(value, field.name))

@@ -19,6 +19,7 @@ from core.worker.attached import AttachedArrays
 
 if TYPE_CHECKING:
     from core.compute.inference.loaded import ModelCache
+    from core.domain.volume import Volume
 
 
 class Dispatcher:
@@ -61,13 +62,14 @@ def run_model(
     -------
     dict
         ``classes``, ``prediction_set``, ``uncertainty``, ``out_of_distribution``, ``device``, ``backend``,
-        ``fallbacks``, ``seconds``, ``peak_rss_mb`` and ``has_labels``.
+        ``fallbacks``, ``seconds``, ``peak_rss_mb``, ``has_labels`` and ``measurements``.
     """
     from core.compute.inference.run import run_bundle
 
     output = run_bundle(
         read_bundle(Path(task.bundle_path)),
-        volume_of(task.volume, arrays.view(task.volume.voxels)),
+        _given(task, arrays),
+        text=task.text,
         device=task.device,
         progress=progress,
         cancel=cancel,
@@ -88,8 +90,18 @@ def run_model(
         "seconds": dict(output.seconds),
         "peak_rss_mb": output.peak_rss_mb,
         "has_labels": output.labels is not None,
+        "measurements": [asdict(item) for item in output.measurements],
     }
     return as_json(outcome)
+
+
+def _given(task: RunModelTask | ExplainTask, arrays: AttachedArrays) -> Volume | dict[str, Volume]:
+    """Return the task's volume, or the volumes of a model that takes several."""
+    volume = volume_of(task.volume, arrays.view(task.volume.voxels))
+    if not task.contrast:
+        return volume
+    others = {other.name: volume_of(other.volume, arrays.view(other.volume.voxels)) for other in task.others}
+    return {task.contrast: volume, **others}
 
 
 def explain(
@@ -100,7 +112,7 @@ def explain(
 
     explanation = explain_bundle(
         read_bundle(Path(task.bundle_path)),
-        volume_of(task.volume, arrays.view(task.volume.voxels)),
+        _given(task, arrays),
         method=task.method,
         class_label=task.class_label,
         layer=task.layer,
