@@ -74,10 +74,10 @@ class BrainContrastsSource(CaseSource):
 
 
 def _case_data(made: HeadCase, settings: BrainContrasts, channels: tuple[str, ...], case_id: str) -> CaseData:
-    shape = (settings.size,) * 3
-    spacing = (settings.spacing_mm,) * 3
+    size, step = settings.size, settings.spacing_mm
+    first = -(size - 1) / 2 * step
     geometry = VolumeGeometry.from_axes(
-        shape, spacing, np.eye(3), tuple(-(n - 1) / 2 * s for n, s in zip(shape, spacing, strict=True))
+        (size, size, size), (step, step, step), np.eye(3), (first, first, first)
     )
     volumes = {
         name: Volume(
