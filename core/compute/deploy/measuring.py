@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from core.bundles.bundle import Bundle
@@ -21,6 +22,7 @@ from core.domain.progress import CancelToken, Progress, no_progress
 from core.recipes.cases import Case, CaseData
 
 WINDOWS_PER_CASE = 4
+_SIDES = (64, 64, 64)
 
 
 def reference_inputs(bundle: Bundle, engine: Engine) -> list[Inputs]:
@@ -28,15 +30,26 @@ def reference_inputs(bundle: Bundle, engine: Engine) -> list[Inputs]:
     if not bundle.has_reference:
         return []
     recorder = _recorder(bundle, engine)
-    volume: Any = read_reference(bundle).volume
-    run_bundle(
-        bundle,
-        volume,
-        device="cpu",
-        backend=recorder.name,
-        cache=EngineCache(bundle, {recorder.name: recorder}),
-    )
+    case = read_reference(bundle)
+    cache = EngineCache(bundle, {recorder.name: recorder})
+    run_bundle(bundle, case.given, text=case.text, device="cpu", backend=recorder.name, cache=cache)
     return recorder.take()
+
+
+def invented_inputs(bundle: Bundle, divisor: int) -> list[Inputs]:
+    """Return noise of the size that the network is usually given, where there is nothing real."""
+    manifest = bundle.manifest
+    steps, window = manifest.preprocessing, manifest.inference.patch_kji
+    size: tuple[int, ...] = window or _SIDES
+    if steps.conform is not None:
+        size = (steps.conform.size,) * 3
+    if not manifest.is_3d:
+        size = steps.resize_hw or (window[1:] if window else _SIDES[1:])
+    size = tuple(-(-side // divisor) * divisor for side in size)
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand((1, manifest.channels_in(), *size), generator=generator)
+    text = None if manifest.text is None else torch.zeros((1, manifest.text.max_tokens), dtype=torch.int64)
+    return [Inputs(image, text)]
 
 
 def recorded_inputs(

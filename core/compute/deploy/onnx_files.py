@@ -11,35 +11,40 @@ import torch
 from torch import nn
 
 from core.bundles.bundle import Bundle
+from core.bundles.manifest import Manifest
 from core.compute.deploy.engines import Inputs, answers_of, flat, largest_difference, scale_of
 from core.compute.inference.backends import OnnxBackend
 from core.compute.inference.loaded import has_openvino
 from core.compute.training.export import onnx_of
 from core.domain.errors import AppError, BugError, EnvironmentFault, InputError
+from models.networks.parts import parts_of
 
 TOLERANCE = 1e-4
 
 
 def onnx_graph(bundle: Bundle, network: nn.Module | None, given: Inputs) -> bytes:
-    """Return the bundle's float32 graph, or export one when it holds none.
+    """Return the bundle's float32 graph, or export one when it holds none; raises as ``export_onnx``."""
+    weights = bundle.weights("onnx")
+    if weights is not None:
+        return bundle.read(weights.file)
+    assert network is not None
+    return export_onnx(bundle.manifest, network, given)
 
-    Batch is dynamic; so are the spatial axes, unless the model works on pictures of one size.
+
+def export_onnx(manifest: Manifest, network: nn.Module, given: Inputs) -> bytes:
+    """Export a network; its batch is of any size, and so are its images unless the model works at one size.
 
     Raises
     ------
     InputError
         ``deploy.onnx`` when the network can't be exported.
     """
-    weights = bundle.weights("onnx")
-    if weights is not None:
-        return bundle.read(weights.file)
-    assert network is not None
-    manifest = bundle.manifest
     fixed = manifest.preprocessing.resize_hw is not None or manifest.preprocessing.conform is not None
     spatial = () if fixed else tuple(range(2, given.image.ndim))
+    example = given.repeated(2)
+    image = _unequal(example.image, parts_of(network).divisor) if spatial else example.image
     try:
-        example = given.repeated(2)
-        return onnx_of(network, example.image, dynamic=(0, *spatial), text=example.text)
+        return onnx_of(network, image, dynamic=(0, *spatial), text=example.text)
     except AppError:
         raise
     except Exception as error:
@@ -48,6 +53,15 @@ def onnx_graph(bundle: Bundle, network: nn.Module | None, given: Inputs) -> byte
             f"This network can't be exported to ONNX ({type(error).__name__}).",
             "Deploy it as torchscript.",
         ) from error
+
+
+def _unequal(image: torch.Tensor, divisor: int) -> torch.Tensor:
+    """Return a small part of images with sides of unequal length, lest the exporter takes two axes for one."""
+    step = max(divisor, 8)
+    sides = [step * max(1, min(side // step, 2 + axis)) for axis, side in enumerate(image.shape[2:])]
+    for axis, side in enumerate(sides, start=2):
+        image = image.narrow(axis, 0, side) if side <= image.shape[axis] else image
+    return image.contiguous()
 
 
 def check_graph(
