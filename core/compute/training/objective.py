@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -87,6 +88,7 @@ def build_network(
     except (ImportError, BrokenNetworkError) as error:
         raise _unusable(recipe.network.name, error) from error
     load_text_weights(network, recipe)
+    _check_text(network, recipe)
     if initial is not None:
         _take_over(network, initial, recipe)
     elif recipe.network.weights is not None:
@@ -94,6 +96,21 @@ def build_network(
         if report is not None and on_loaded is not None:
             on_loaded(report)
     return network
+
+
+def _check_text(network: nn.Module, recipe: Recipe) -> None:
+    """Refuse reports for a network that reads none."""
+    takes = [
+        one
+        for one in inspect.signature(network.forward).parameters.values()
+        if one.kind is not inspect.Parameter.KEYWORD_ONLY
+    ]
+    if recipe.data.text is not None and len(takes) < 2:
+        raise InputError(
+            "training.network",
+            f"The network “{recipe.network.name}” takes no report.",
+            "Remove data.text, or choose a network that reads reports, such as image_text.",
+        )
 
 
 def _unusable(name: str, error: Exception) -> EnvironmentFault:

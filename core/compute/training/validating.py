@@ -111,4 +111,4 @@ def _validate_tasks(
     answers = whole_answer(backend, recipe, batch["image"], batch.get("text"))
     targets = on_device(batch["target"], backend.device)
     assert isinstance(targets, dict)
-    meter.add_tasks(answers, targets, float(loss(answers, targets)))
+    meter.add_tasks(answers, targets, float(loss(answers, targets).detach()))
