@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.domain.result import ModelResult, SegmentMeasure
+from core.domain.result import MeasuredValue, ModelResult, SegmentMeasure
 from core.domain.study import ImportReport, SeriesSummary, StudySummary
 
 
@@ -74,6 +74,16 @@ def segment_document(segment: SegmentMeasure) -> dict[str, Any]:
     }
 
 
+def measurement_document(item: MeasuredValue) -> dict[str, Any]:
+    """Return a number that a model estimated, with its UCUM unit."""
+    return {
+        "name": item.name,
+        "value": item.value,
+        "unit": item.unit,
+        "code": item.code.as_dict() if item.code else None,
+    }
+
+
 def result_document(result: ModelResult, files: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a model's result with the files written for it."""
     return {
@@ -85,6 +95,8 @@ def result_document(result: ModelResult, files: list[dict[str, Any]]) -> dict[st
         "segments": [segment_document(s) for s in result.segments],
         "classes": [{"label": c.label, "probability": c.probability} for c in result.classes],
         "prediction_set": list(result.prediction_set),
+        "measurements": [measurement_document(m) for m in result.measurements],
+        "inputs": result.inputs,
         "uncertainty": result.uncertainty,
         "out_of_distribution": result.out_of_distribution,
         "findings": [

@@ -58,6 +58,11 @@ class MeasuredValue:
     code: CodedConcept | None = None
 
 
+def unit_shown(unit: str) -> str:
+    """Return a UCUM unit as readers write it: nothing for plain numbers, ``%``, ``years``, ``cm²``."""
+    return {"1": "", "a": "years", "mo": "months", "cm2": "cm²", "mm2": "mm²", "mm3": "mm³"}.get(unit, unit)
+
+
 @dataclass(frozen=True)
 class Finding:
     """Something a reader can jump to and decide on.

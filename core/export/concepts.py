@@ -33,6 +33,12 @@ def private_label(label: str) -> hd.sr.CodedConcept:
     return private("L" + sha256(label.encode()).hexdigest()[:12].upper(), label[:64] or "unnamed")
 
 
+def unit(ucum: str) -> hd.sr.CodedConcept:
+    """Return a UCUM unit; its own spelling is its meaning. Source: DICOM PS3.16 section 7.2.2."""
+    known = {"1": "no units", "mL": "milliliter", "ml": "milliliter", "mm": "millimeter", "a": "year"}
+    return hd.sr.CodedConcept(value=ucum, scheme_designator="UCUM", meaning=known.get(ucum, ucum))
+
+
 def private_coding_scheme() -> CodingSchemeIdentificationItem:
     """Return the declaration of the private scheme. Source: DICOM PS3.3 C.12.1 (0008,0110)."""
     return CodingSchemeIdentificationItem(

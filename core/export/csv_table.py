@@ -1,4 +1,4 @@
-"""Findings and classes as a table for spreadsheets."""
+"""Findings, classes and measurements as a table for spreadsheets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core.config.atomic import atomic_path
 from core.domain.errors import EnvironmentFault
-from core.domain.result import Finding
+from core.domain.result import Finding, MeasuredValue
 from core.export.exported import ExportedFile, differs
 from core.export.identifiers import INTENDED_USE, file_stem
 from core.export.report_facts import ReportFacts
@@ -16,13 +16,14 @@ from core.export.report_facts import ReportFacts
 COLUMNS = (
     "pseudonym", "result_id", "model_id", "model_version", "weights_sha256", "kind", "finding_id", "label",
     "code", "scheme", "volume_ml", "diameter_mm", "mean", "units", "score", "x_mm", "y_mm", "z_mm",
-    "verdict", "decided_utc", "intended_use",
+    "verdict", "decided_utc", "intended_use", "value", "unit",
 )  # fmt: skip
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_csv(facts: ReportFacts, pseudonym: str, out: Path) -> ExportedFile:
-    """Write one row per finding and per class without finding; no identity. UTF-8 with byte order mark.
+    """Write one row per finding, per class without finding and per measurement; no identity. UTF-8 with byte order
+    mark.
 
     Raises
     ------
@@ -37,6 +38,7 @@ def write_csv(facts: ReportFacts, pseudonym: str, out: Path) -> ExportedFile:
         for item in facts.result.classes
         if facts.finding_of_class(item.label) is None
     ]
+    rows += [_measured_row(facts, pseudonym, item) for item in facts.result.measurements]
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerows(rows)
     path = out / f"{file_stem('findings', facts.result.result_id)}.csv"
@@ -82,6 +84,13 @@ def _class_row(facts: ReportFacts, pseudonym: str, label: str, probability: floa
     return _cells(facts, pseudonym, {"kind": "class", "label": label, "score": f"{probability:.4f}"})
 
 
+def _measured_row(facts: ReportFacts, pseudonym: str, item: MeasuredValue) -> tuple[str, ...]:
+    """Return the row of a number that the model estimated for the whole image."""
+    code = {"code": item.code.value, "scheme": item.code.scheme} if item.code else {}
+    number = {"value": f"{item.value:.10g}", "unit": item.unit}
+    return _cells(facts, pseudonym, {"kind": "measurement", "label": item.name, **code, **number})
+
+
 def _cells(facts: ReportFacts, pseudonym: str, values: dict[str, str]) -> tuple[str, ...]:
     """Return the cells in the order of the columns, none of which a spreadsheet takes for a formula."""
     model = facts.result.model
@@ -99,5 +108,5 @@ def _cells(facts: ReportFacts, pseudonym: str, values: dict[str, str]) -> tuple[
 
 def _harmless(cell: str, column: str) -> str:
     """Put an apostrophe before free text that a spreadsheet would execute."""
-    numeric = column.endswith(("_mm", "_ml")) or column in ("mean", "score")
+    numeric = column.endswith(("_mm", "_ml")) or column in ("mean", "score", "value")
     return f"'{cell}" if cell.startswith(_FORMULA_STARTS) and not numeric else cell

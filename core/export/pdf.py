@@ -33,7 +33,7 @@ from core.config.atomic import atomic_path
 from core.config.resources import resource_path
 from core.config.version import app_version
 from core.domain.errors import EnvironmentFault
-from core.domain.result import Finding, Verdict
+from core.domain.result import Finding, Verdict, unit_shown
 from core.export.exported import ExportedFile, differs
 from core.export.identifiers import INTENDED_USE, file_stem
 from core.export.report_facts import ReportFacts
@@ -129,6 +129,7 @@ def build_pdf(facts: ReportFacts, head: ReportHead) -> bytes:
         Spacer(0, 5 * mm),
         *_findings(facts, width),
         *_classes(facts, width),
+        *_measured(facts, width),
         *_pictures(head.pictures, width),
         *_provenance(facts, head, width),
     ]
@@ -247,6 +248,25 @@ def _classes(facts: ReportFacts, width: float) -> list[Flowable]:
     kept = ", ".join(facts.result.prediction_set)
     note = [_text(f"Prediction set: {kept}", "quiet")] if kept else []
     return [_text("Classification", "heading"), table, *note]
+
+
+def _measured(facts: ReportFacts, width: float) -> list[Flowable]:
+    """Return the table of what the model estimated for the whole image, and what it saw."""
+    result = facts.result
+    out: list[Flowable] = []
+    if result.measurements:
+        rows = [[_text(name, "bold") for name in ("Measurement", "Value", "Unit")]]
+        for item in result.measurements:
+            rows.append(
+                [_text(item.name), _text(f"{item.value:.4g}", "number"), _text(unit_shown(item.unit))]
+            )
+        table = _rows(rows, [0.5 * width, 0.2 * width, 0.3 * width], header=True)
+        out += [_text("Measurements of the whole image", "heading"), table]
+    if result.inputs:
+        used = ", ".join(name for name, key in result.inputs.items() if key)
+        missing = ", ".join(name for name, key in result.inputs.items() if not key)
+        out.append(_text(f"Contrasts used: {used}" + (f"; missing: {missing}" if missing else ""), "quiet"))
+    return out
 
 
 def _pictures(pictures: Sequence[KeyPicture], width: float) -> list[Flowable]:

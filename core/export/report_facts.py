@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from core.domain.result import Decision, Finding, ModelResult, SegmentMeasure, Verdict
+from core.domain.result import Decision, Finding, MeasuredValue, ModelResult, SegmentMeasure, Verdict
 from core.domain.segmentation import SegmentDefinition
 from core.export.identifiers import tracking_uid
 
 DECIMALS = 4
 """Decimals of exported numbers: 0.0001 ml, mm or HU is far below what any image resolves."""
+
+
+def written(value: float) -> float:
+    """Return a number as a report states it: six significant digits, which fit into a decimal string (VR DS)."""
+    return float(f"{value:.6g}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +81,10 @@ class ReportFacts:
     def tracking_uid(self, finding: Finding) -> str:
         """Return the tracking UID of a finding; the SEG carries the same."""
         return str(tracking_uid(self.result.result_id, finding.id))
+
+    def measured_uid(self, item: MeasuredValue) -> str:
+        """Return the tracking UID of a number that the model estimated for the whole image."""
+        return str(tracking_uid(self.result.result_id, f"measurement:{item.name}"))
 
     def finding_of_class(self, label: str) -> Finding | None:
         """Return the finding that stands for a class, if any."""

@@ -2,7 +2,8 @@
 
 Per finding one volumetric group that refers to its segment in the SEG, and one planar group with the
 centroid as a point in the frame of reference; both carry the same tracking UID. Per class one group with
-its probability. Source: DICOM PS3.16 TID 1500, 1410, 1411, 1501, 4019.
+its probability, per number that the model estimated for the whole image one group with its value and unit.
+Source: DICOM PS3.16 TID 1500, 1410, 1411, 1501, 4019.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from pydicom.sr.codedict import codes
 
 from core.config.version import app_version
 from core.domain.errors import InputError
-from core.domain.result import ClassProbability, Finding
+from core.domain.result import ClassProbability, Finding, MeasuredValue
 from core.export import concepts as c
 from core.export.exported import ExportedFile, quiet_writers, translated, write_verified
 from core.export.identifiers import MANUFACTURER, PRODUCT, SERIES_NUMBERS, new_uid, tracking_uid
 from core.export.observers import device_observer, person_observer
-from core.export.report_facts import DECIMALS, ReportFacts
+from core.export.report_facts import DECIMALS, ReportFacts, written
 from core.export.seg import WrittenSeg
 from core.export.source import SourceSeries
 from core.export.sr_read_back import verify_sr
@@ -66,7 +67,7 @@ def write_sr(
         if not groups:
             raise InputError(
                 "export.nothing_to_report",
-                "The result has neither findings nor classes.",
+                "The result has neither findings nor classes nor measurements.",
                 "Run the model again.",
             )
         content = hd.sr.MeasurementReport(
@@ -112,7 +113,8 @@ def _groups(
         groups += _point_group(facts, finding, source, with_measurements=region is None)
         if region is None and (finding.centroid_lps_mm is None or source.geometry is None):
             groups.append(_plain_group(facts, finding, source))
-    return groups + [_class_group(facts, item, source) for item in facts.result.classes]
+    groups += [_class_group(facts, item, source) for item in facts.result.classes]
+    return groups + [_measured_group(facts, item, source) for item in facts.result.measurements]
 
 
 def _referenced_segment(
@@ -217,6 +219,20 @@ def _class_group(
         algorithm_id=_algorithm(facts),
         measurements=[hd.sr.Measurement(c.PROBABILITY, round(item.probability, DECIMALS), c.NO_UNITS)],
         qualitative_evaluations=evaluations,
+        source_images=_source_images(source),
+    )
+
+
+def _measured_group(
+    facts: ReportFacts, item: MeasuredValue, source: SourceSeries
+) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """State a number that the model estimated for the whole image, in its UCUM unit (TID 1501)."""
+    name = c.concept(item.code) if item.code else c.private_label(item.name)
+    return hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=facts.measured_uid(item), identifier=item.name[:64]),
+        finding_type=c.private_label(item.name),
+        algorithm_id=_algorithm(facts),
+        measurements=[hd.sr.Measurement(name, written(item.value), c.unit(item.unit))],
         source_images=_source_images(source),
     )
 

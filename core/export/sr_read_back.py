@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from core.domain.result import Finding
 from core.export import concepts as c
 from core.export.exported import differs, require_identity
-from core.export.report_facts import DECIMALS, ReportFacts
+from core.export.report_facts import DECIMALS, ReportFacts, written
 from core.export.seg import WrittenSeg
 from core.export.source import SourceSeries
 
@@ -28,6 +28,7 @@ class _Group:
 
     tracking_uid: str = ""
     numbers: dict[str, float] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
     evaluations: dict[str, str] = field(default_factory=dict)
     point: tuple[float, ...] | None = None
     frame_of_reference_uid: str = ""
@@ -52,6 +53,7 @@ def verify_sr(path: Path, facts: ReportFacts, source: SourceSeries, seg: Written
         uid = facts.tracking_uid(finding)
         _compare_finding(facts, finding, [g for g in groups if g.tracking_uid == uid], source, seg)
     _compare_classes(facts, groups)
+    _compare_measured(facts, groups)
 
 
 def _compare_evidence(dataset: Dataset, source: SourceSeries, seg: WrittenSeg | None) -> None:
@@ -92,6 +94,7 @@ def _read_group(group: Dataset) -> _Group:
         elif item.ValueType == "NUM":
             value = item.MeasuredValueSequence[0]
             out.numbers[code] = float(value.NumericValue)
+            out.units[code] = str(value.MeasurementUnitsCodeSequence[0].CodeValue)
         elif item.ValueType == "CODE":
             out.evaluations[code] = str(item.ConceptCodeSequence[0].CodeValue)
         elif item.ValueType == "SCOORD3D":
@@ -164,3 +167,13 @@ def _compare_classes(facts: ReportFacts, groups: list[_Group]) -> None:
         verdict = c.VERDICT_VALUES[facts.verdict(finding)].value if finding else None
         if not _same_numbers(group.numbers, wanted) or group.evaluations.get(c.VERDICT.value) != verdict:
             raise differs("sr", f"the class {item.label}")
+
+
+def _compare_measured(facts: ReportFacts, groups: list[_Group]) -> None:
+    """Compare the numbers that the model estimated for the whole image, and their units."""
+    for item in facts.result.measurements:
+        uid = facts.measured_uid(item)
+        found = [(g.numbers, g.units) for g in groups if g.tracking_uid == uid]
+        code = item.code.value if item.code else c.private_label(item.name).value
+        if found != [({code: written(item.value)}, {code: item.unit})]:
+            raise differs("sr", f"the measurement {item.name}")

@@ -206,6 +206,8 @@ def summary_of(result: ModelResult) -> dict[str, tuple[str, float]]:
         found[f"mean of {segment.label}"] = ("input", segment.mean_hu)
     for item in result.classes:
         found[f"probability of {item.label}"] = ("output", item.probability)
+    for measured in result.measurements:
+        found[f"{measured.name} ({measured.unit})"] = ("output", measured.value)
     if result.classes:
         found["highest probability"] = ("output", max(item.probability for item in result.classes))
     found["findings"] = ("output", float(len(result.findings)))

@@ -46,10 +46,10 @@ def test_the_wire_format_is_what_the_docstring_says() -> None:
         (document().replace(b"0.5", b"NaN"), "jobs.not_json"),
         (b"[" * 100_000, "jobs.not_json"),
         (
-            b'{"v":1,"t":"JobSubmitted","d":{"job_id":"a","task":{"t":"JobFailed","d":{}}}}',
+            b'{"v":2,"t":"JobSubmitted","d":{"job_id":"a","task":{"t":"JobFailed","d":{}}}}',
             "jobs.unknown_type",
         ),
-        (b'{"v":1,"t":"JobSubmitted","d":{"job_id":"a","task":{}}}', "jobs.bad_field"),
+        (b'{"v":2,"t":"JobSubmitted","d":{"job_id":"a","task":{}}}', "jobs.bad_field"),
     ],
 )
 def test_what_is_no_message_is_a_bug(body: bytes, code: str) -> None:

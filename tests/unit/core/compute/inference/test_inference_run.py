@@ -17,7 +17,6 @@ from core.bundles.manifest import (
     Inference,
     OutOfDistribution,
     Preprocessing,
-    Requirements,
     Scale,
 )
 from core.compute.inference import run
