@@ -27,7 +27,7 @@ _PERMUTATIONS_OF_AXES = {"LR", "PA", "SI"}
 
 Triple = tuple[float, float, float]
 Scalar = str | bool | int | float | None
-Param = Scalar | list[Scalar] | list[list[Scalar]]
+Param = Scalar | list[Scalar] | list[list[Scalar]] | dict[str, Scalar | list[Scalar]]
 InputName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$", max_length=32)]
 
 
