@@ -6,8 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.networks.mri_multitask.tracing import exporting
+
 _GROUP = 8
 _SLOPE = 0.01
+_FAULTY_SLICES = 2
 
 
 class GroupNorm(nn.GroupNorm):
@@ -28,12 +31,33 @@ class GroupNorm(nn.GroupNorm):
         return functional.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
 
 
+class Conv3(nn.Conv3d):
+    """A 3³ convolution without bias that keeps the size, or halves it.
+
+    Notes
+    -----
+    On the CPU torch's bfloat16 gradient of the weights is undefined for maps of two slices (it reads memory that
+    nobody wrote; torch 2.13 with oneDNN): these are computed in float32.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(N, outputs, D / stride, …)``."""
+        if exporting() or x.shape[2] != _FAULTY_SLICES or x.device.type != "cpu":
+            return super().forward(x)
+        kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.to(self.weight.dtype)).to(kind)
+
+
 class ConvNorm(nn.Sequential):
     """A 3³ convolution, normalisation and activation."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__(
-            nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
+            Conv3(inputs, outputs, stride),
             GroupNorm(outputs),
             nn.LeakyReLU(_SLOPE),
         )
@@ -50,7 +74,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = ConvNorm(channels, channels)
-        self.second = nn.Conv3d(channels, channels, 3, padding=1, bias=False)
+        self.second = Conv3(channels, channels)
         self.norm = GroupNorm(channels)
         self.activation = nn.LeakyReLU(_SLOPE)
 
