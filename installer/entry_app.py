@@ -18,7 +18,7 @@ COMMANDS = frozenset(
     {"import", "list", "tags", "volume", "render", "models", "run", "explain", "predict", "decide"}
     | {"export", "audit", "phantom", "demo", "doctor", "train", "watch", "--help"}
     | {"derived", "remove", "retention", "backup", "check", "evaluate", "finetune", "candidates", "promote"}
-    | {"rollback", "explore", "stats", "init", "search", "compare", "monitor"}
+    | {"deploy", "rollback", "explore", "stats", "init", "search", "compare", "monitor"}
     | {"register", "registry", "serve"}
 )
 _ATTACH_PARENT_PROCESS = 0xFFFFFFFF

@@ -15,6 +15,7 @@ from pathlib import Path
 import typer
 
 from core.cli import (
+    deploy_command,
     derived_commands,
     evaluate_command,
     experiment_commands,
@@ -52,6 +53,7 @@ review_commands.register(app)
 system_commands.register(app)
 train_command.register(app)
 evaluate_command.register(app)
+deploy_command.register(app)
 recipe_commands.register(app)
 finetune_commands.register(app)
 experiment_commands.register(app)

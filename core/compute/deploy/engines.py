@@ -189,6 +189,11 @@ class Variant:
         return statistics.median(self.milliseconds) if self.milliseconds else float("nan")
 
     @property
+    def fastest_ms(self) -> float:
+        """Fastest call, which other work on the machine disturbs least; what forms are compared by."""
+        return min(self.milliseconds, default=float("nan"))
+
+    @property
     def size_mb(self) -> float:
         """Size in megabytes (10⁶ bytes)."""
         return self.size_bytes / 1e6
