@@ -17,30 +17,6 @@ from models.networks.mri_multitask.memory import MemoryPolicy, bytes_of, saved
 from models.networks.mri_multitask.tracing import exporting
 
 
-class ChannelNorm(nn.Module):
-    """Layer normalisation over the channels of ``(N, C, D, H, W)``, each voxel by itself, in float32.
-
-    Notes
-    -----
-    Source: J. L. Ba et al., "Layer Normalization", 2016. No voxel's result depends on another's, so a chunk
-    of the volume gets what the whole gets.
-    """
-
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` normalised, of the same type."""
-        last = x.permute(0, 2, 3, 4, 1).float()
-        normal = functional.layer_norm(
-            last, self.weight.shape, self.weight.float(), self.bias.float(), self.eps
-        )
-        return normal.permute(0, 4, 1, 2, 3).to(x.dtype)
-
-
 class PatchEmbedding(nn.Module):
     """Features of overlapping or separate patches, at one or several resolutions, with absent contrasts named.
 
@@ -63,7 +39,9 @@ class PatchEmbedding(nn.Module):
     Notes
     -----
     Input ``(N, in_channels, D, H, W)``, sizes multiples of ``unit``; output ``(N, width, D / stride, …)``. A
-    channel that is zero everywhere counts as a contrast that wasn't taken: its learnt vector is added.
+    channel that is zero everywhere counts as a contrast that wasn't taken: its learnt vector is added. Nothing is
+    normalised here: a normalisation over the volume would see more than a chunk, one over the channels of each voxel
+    would lose how bright the voxel is.
     """
 
     def __init__(
@@ -88,17 +66,14 @@ class PatchEmbedding(nn.Module):
         many = len(self.scales) > 1
         self.mix = nn.Conv3d(width * len(self.scales), width, 1, bias=False) if many else nn.Identity()
         self.missing = nn.Parameter(torch.randn(in_channels, width) * 0.02)
-        self.norm = ChannelNorm(width)
         self.activation = nn.GELU()
 
     def _branch(self, in_channels: int, scale: int, overlap: bool) -> nn.Conv3d:
         step = max(self.stride // scale, 1)
         if scale > 1 and step == 1:
-            return nn.Conv3d(in_channels, self.width, 3, padding=1, bias=False)
+            return nn.Conv3d(in_channels, self.width, 3, padding=1)
         kernel = 2 * step - 1 if overlap else step
-        return nn.Conv3d(
-            in_channels, self.width, kernel, stride=step, padding=step - 1 if overlap else 0, bias=False
-        )
+        return nn.Conv3d(in_channels, self.width, kernel, stride=step, padding=step - 1 if overlap else 0)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the features of the whole volume, computed in one piece or in chunks."""
@@ -116,7 +91,7 @@ class PatchEmbedding(nn.Module):
         maps = [self._at(image, index) for index in range(len(self.scales))]
         fused = self.mix(torch.cat(maps, dim=1)) if len(maps) > 1 else maps[0]
         told = absent.to(self.missing.dtype) @ self.missing
-        features: Tensor = self.activation(self.norm(fused + told[:, :, None, None, None].to(fused.dtype)))
+        features: Tensor = self.activation(fused + told[:, :, None, None, None].to(fused.dtype))
         return features
 
     def _at(self, image: Tensor, index: int) -> Tensor:
