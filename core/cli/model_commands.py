@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from core.cli.contrasts import ContrastOption, TextOption, named, report_text
 from core.cli.documents import result_document
 from core.cli.options import DeviceOption, HomeOption, JsonOption, OutFolder, engine_and_board, engine_at
 from core.cli.output import EXIT_REFUSED, TerminalProgress, answer, tell
-from core.domain.result import ModelResult
+from core.domain.errors import InputError
+from core.domain.result import ModelResult, unit_shown
 from core.services import (
     explain_finding,
     list_models,
@@ -103,12 +105,28 @@ def run_command(
     series: Annotated[str, typer.Option("--series", help="Series Instance UID.")],
     device: DeviceOption = "auto",
     out: Annotated[Path | None, typer.Option("--out", help="Folder that receives the label map.")] = None,
+    contrast: ContrastOption = None,
+    text: TextOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a model on a series in the worker process."""
+    """Run a model on a series in the worker process.
+
+    A model of several contrasts finds the others in the study by their descriptions; --contrast says otherwise, and
+    an empty value leaves one out.
+    """
+    chosen, report = named(contrast), report_text(text)
     with engine_and_board(home) as (engine, board):
-        result = run_model.run_model(engine, board, model_id, series, device, progress=TerminalProgress())
+        result = run_model.run_model(
+            engine,
+            board,
+            model_id,
+            series,
+            device,
+            progress=TerminalProgress(),
+            contrasts=chosen,
+            text=report,
+        )
         files = write_result_files(engine, result, out)
     document = result_document(result, files)
 
@@ -116,6 +134,8 @@ def run_command(
         rows = [f"result {result.result_id} by {result.model.id} {result.model.version} on {result.device}"]
         rows += [f"  {s.label:16} {s.volume_ml:10.1f} ml" for s in result.segments]
         rows += [f"  {c.label:16} {c.probability:6.3f}" for c in result.classes]
+        rows += [f"  {m.name:16} {m.value:10.4g} {unit_shown(m.unit)}" for m in result.measurements]
+        rows += [f"  {note}" for note in result.fallbacks]
         return rows
 
     answer(document, as_json, lines)
@@ -157,17 +177,31 @@ def explain_command(
 
 def predict_command(
     model: Annotated[str, typer.Argument(help="Catalogue id, bundle or checkpoint.")],
-    inputs: Annotated[list[Path], typer.Argument(help="DICOM folders, NIfTI files or pictures.")],
     out: OutFolder,
+    inputs: Annotated[
+        list[Path] | None, typer.Argument(help="DICOM folders, NIfTI files or pictures.")
+    ] = None,
+    contrast: ContrastOption = None,
+    text: TextOption = None,
     device: DeviceOption = "auto",
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict many inputs without the library."""
+    """Predict many inputs without the library, or one case of several contrasts given by --contrast."""
+    contrasts, report = named(contrast), report_text(text)
+    if bool(inputs) == bool(contrasts):
+        raise InputError(
+            "predict.inputs",
+            "Give inputs, or the contrasts of one case by --contrast, but not both.",
+            "For example: overread predict MODEL --contrast T1=t1.nii.gz --contrast T2=t2.nii.gz --out FOLDER",
+        )
     # torch is loaded by this command only: the others talk to the worker process.
     from core.cli.predict import predict
 
-    document = predict(model, inputs, out, device, home, TerminalProgress())
+    files = {name: Path(value) for name, value in contrasts.items()}
+    document = predict(
+        model, inputs or [], out, device, home, TerminalProgress(), contrasts=files, text=report
+    )
 
     def lines() -> list[str]:
         rows = []

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from core.bundles.bundle import Bundle, read_bundle
 from core.bundles.catalogue import Catalogue, read_pointers
 from core.bundles.manifest import Manifest
-from core.cli.documents import segment_document
+from core.cli.documents import measurement_document, segment_document
+from core.compute.inference.contrasts import Given
 from core.compute.inference.loaded import ModelCache
 from core.compute.inference.output import InferenceOutput
 from core.compute.inference.run import run_bundle
@@ -87,23 +89,50 @@ def volumes_of(path: Path, work_dir: Path) -> Iterator[Volume]:
 
 
 def predict(
-    model: str, inputs: Sequence[Path], out: Path, device: str, home: Path | None, progress: Progress
+    model: str,
+    inputs: Sequence[Path],
+    out: Path,
+    device: str,
+    home: Path | None,
+    progress: Progress,
+    *,
+    contrasts: Mapping[str, Path] | None = None,
+    text: str | None = None,
 ) -> dict[str, Any]:
-    """Predict every input in the order given; an input that is refused carries its error and stops nothing."""
+    """Predict every input in the order given; an input that is refused carries its error and stops nothing.
+
+    Parameters
+    ----------
+    contrasts : mapping of str to pathlib.Path, optional
+        The one case of a model that takes several, in place of ``inputs``: contrast → file or folder. The answer lies
+        on the grid of the first.
+    text : str, optional
+        The report that goes with every input.
+    """
     started = time.monotonic()
     bundle = find_bundle(model, home)
     out.mkdir(parents=True, exist_ok=True)
     cache, probes = ModelCache(), Paths.resolve(home).root / "probes"
     results = []
     with tempfile.TemporaryDirectory(prefix="overread-") as unpacked:
-        for number, path in enumerate(inputs):
-            progress("predicting", number / len(inputs))
-            entry: dict[str, Any] = {"input": str(path), "classes": [], "segments": [], "files": []}
+        cases: list[tuple[str, Callable[[], Iterator[Given]]]] = [
+            (str(path), partial(volumes_of, path, Path(unpacked))) for path in inputs
+        ]
+        if contrasts:
+            name = ", ".join(str(path) for path in contrasts.values())
+            cases = [(name, partial(_contrasts_of, contrasts, Path(unpacked)))]
+        for number, (name, volumes) in enumerate(cases):
+            progress("predicting", number / len(cases))
+            entry: dict[str, Any] = {"input": name, "classes": [], "segments": [], "files": []}
+            entry["measurements"] = []
             try:
-                for part, volume in enumerate(volumes_of(path, Path(unpacked))):
-                    answer = run_bundle(bundle, volume, device=device, cache=cache, probe_folder=probes)
+                for part, given in enumerate(volumes()):
+                    answer = run_bundle(
+                        bundle, given, text=text, device=device, cache=cache, probe_folder=probes
+                    )
                     file = out / f"{number:05d}-{part}-{bundle.manifest.id}.nii.gz"
-                    add_prediction(entry, bundle.manifest, volume, answer, file)
+                    first = given if isinstance(given, Volume) else next(iter(given.values()))
+                    add_prediction(entry, bundle.manifest, first, answer, file)
             except AppError as error:
                 entry["error"] = error.as_dict()
             results.append(entry)
@@ -115,12 +144,28 @@ def predict(
     }
 
 
+def _contrasts_of(contrasts: Mapping[str, Path], work_dir: Path) -> Iterator[dict[str, Volume]]:
+    """Read one case of several contrasts; of a folder with several series the first.
+
+    Raises
+    ------
+    InputError
+        See ``volumes_of``.
+    """
+    yield {name: next(volumes_of(path, work_dir)) for name, path in contrasts.items()}
+
+
 def add_prediction(
     entry: dict[str, Any], manifest: Manifest, volume: Volume, answer: InferenceOutput, file: Path
 ) -> None:
     """Add what the model says of one volume to the entry of its input; write its label map to ``file``."""
     ranked = sorted(answer.classes, key=lambda c: -c.probability)
     entry["classes"] += [{"label": c.label, "probability": c.probability} for c in ranked]
+    entry.setdefault("measurements", []).extend(measurement_document(m) for m in answer.measurements)
+    if answer.prediction_set:
+        entry["prediction_set"] = list(answer.prediction_set)
+    if answer.fallbacks:
+        entry["fallbacks"] = list(answer.fallbacks)
     if answer.labels is None:
         return
     write_nifti(file, volume.geometry, answer.labels)

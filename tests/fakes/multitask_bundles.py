@@ -175,3 +175,21 @@ def make_multitask_bundle(
         licence_text=LICENCE,
         reference=reference,
     )
+
+
+def write_head_study(folder: Path, descriptions: dict[str, str] | None = None) -> Path:
+    """Write both contrasts as two DICOM MR series of one study; ``descriptions`` per contrast, its name by default."""
+    from tests.fakes.dicom_files import write_stack
+
+    for number, (name, volume) in enumerate(head_study().items(), start=1):
+        write_stack(
+            folder / name,
+            volume.voxels.astype(np.float64),
+            volume.geometry,
+            modality="MR",
+            number=number,
+            intercept=0.0,
+            SeriesDescription=(descriptions or {}).get(name, f"Ax {name} 3D"),
+            BodyPartExamined="HEAD",
+        )
+    return folder
