@@ -17,17 +17,16 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from core.bundles.bundle import Bundle
-from core.config.temp import work_folder
 from core.config.version import app_version
-from core.domain.errors import InputError
+from core.domain.errors import AppError, InputError
 from core.jobs.served import BatchAnswer, Health, LabelInfo, MeasurementInfo, ModelInfo, Prediction, Refusal
-from core.server.faults import UNPROCESSABLE, HttpFault, body_of, refused
+from core.server.faults import UNPROCESSABLE, HttpFault, body_of, headers_of, refused, translated
 from core.server.gate import Gate, GateSettings
 from core.server.item import Answer, Item
 from core.server.limits import Limits
 from core.server.metrics import CONTENT_TYPE, Metrics
 from core.server.pool import Predictor
-from core.server.uploads import FormReader, Part
+from core.server.uploads import FormReader, Part, Spool
 
 _JSON = "application/json"
 _AT_A_TIME = 16
@@ -101,6 +100,8 @@ def create_api(settings: ServerSettings, predictor: Predictor) -> FastAPI:
         redirect_slashes=False,
     )
     api.add_exception_handler(HTTPException, _told)
+    for kind in (HttpFault, AppError, Exception):
+        api.add_exception_handler(kind, _refused)
     _add_routes(api, _Endpoints(settings, predictor))
     if docs:
         _declare_token(api)
@@ -159,6 +160,12 @@ async def _told(_: Request, error: Exception) -> Response:
     return Response(body_of(told), error.status_code, dict(error.headers or {}), _JSON)
 
 
+async def _refused(_: Request, error: Exception) -> Response:
+    """Answer an error raised in an endpoint; what isn't ours goes on to the gate, which logs it."""
+    fault = translated(error)
+    return Response(body_of(fault.error), fault.status, headers_of(fault), _JSON)
+
+
 class _Endpoints:
     """The answers of the five routes."""
 
@@ -192,8 +199,8 @@ class _Endpoints:
 
     async def predict(self, request: Request) -> Response:
         """Run the model on one image."""
-        with work_folder(self._settings.temp, "upload") as folder:
-            form = _Form(await self._read(request, folder), {"file", *self._contrast_fields()})
+        with Spool(self._settings.temp) as spool:
+            form = _Form(await self._read(request, spool), {"file", *self._contrast_fields()})
             uploads = [part.upload(contrast_of(part)) for part in form.files]
             if not uploads:
                 raise missing("file")
@@ -210,8 +217,8 @@ class _Endpoints:
     async def predict_batch(self, request: Request) -> Response:
         """Run the model on each of several images; the answers are in the order of the files."""
         started = time.perf_counter()
-        with work_folder(self._settings.temp, "upload") as folder:
-            form = _Form(await self._read(request, folder), {"files"})
+        with Spool(self._settings.temp) as spool:
+            form = _Form(await self._read(request, spool), {"files"})
             if not form.files:
                 raise missing("files")
             permits = asyncio.Semaphore(_AT_A_TIME)
@@ -244,8 +251,8 @@ class _Endpoints:
     def _contrast_fields(self) -> list[str]:
         return [f"contrast.{name}" for name in self._info.inputs]
 
-    async def _read(self, request: Request, folder: Path) -> list[Part]:
-        reader = FormReader(request.headers.get("content-type"), self._settings.limits, folder)
+    async def _read(self, request: Request, spool: Spool) -> list[Part]:
+        reader = FormReader(request.headers.get("content-type"), self._settings.limits, spool)
         return await reader.read(request.stream().__aiter__())
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 
+from core.config.logs import places
 from core.domain.errors import AppError, BugError, EnvironmentFault, InputError
 
 BAD_REQUEST, UNAUTHORIZED, TOO_LARGE, UNSUPPORTED, UNPROCESSABLE = 400, 401, 413, 415, 422
@@ -41,3 +43,24 @@ def status_of(error: AppError) -> int:
 def body_of(error: AppError) -> bytes:
     """Return the error as the body of an answer."""
     return json.dumps({"error": error.as_dict()}, ensure_ascii=False).encode()
+
+
+def headers_of(fault: HttpFault) -> dict[str, str]:
+    """Return the headers that go with a refusal."""
+    headers = {}
+    if fault.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, math.ceil(fault.retry_after_s)))
+    if fault.status == UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
+    return headers
+
+
+def translated(error: Exception) -> HttpFault:
+    """Return any error as a refusal; the text of a foreign one is withheld, its place is named."""
+    if isinstance(error, HttpFault):
+        return error
+    if isinstance(error, AppError):
+        return HttpFault(status_of(error), error)
+    where = (places((type(error), error, error.__traceback__)) or ["an unknown place"])[-1]
+    told = f"Unexpected {type(error).__name__} at {where}."
+    return HttpFault(BUG, BugError("bug.unexpected", told, "Report this place."))

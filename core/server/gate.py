@@ -7,7 +7,6 @@ time; security headers; errors as JSON; counting. Nothing of a request but its r
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +14,7 @@ from dataclasses import dataclass, field
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.config.logs import places
-from core.domain.errors import AppError, BugError, InputError
+from core.domain.errors import InputError
 from core.server.faults import (
     BAD_REQUEST,
     BUG,
@@ -27,8 +25,9 @@ from core.server.faults import (
     HttpFault,
     body_of,
     busy,
+    headers_of,
     refused,
-    status_of,
+    translated,
 )
 from core.server.limits import Limits
 from core.server.metrics import Metrics
@@ -105,17 +104,11 @@ class Gate:
             await self._app(scope, passage.receive, passage.send)
         except ClientDisconnect:
             passage.status = _CLIENT_GONE
-        except HttpFault as fault:
+        except Exception as error:  # noqa: BLE001 - the last line of defence: translated, logged by place
+            fault = translated(error)
+            if fault.status == BUG:
+                LOG.error("%s", fault.error.user_message)
             await passage.refuse(fault)
-        except AppError as error:
-            await passage.refuse(HttpFault(status_of(error), error))
-        except Exception as error:  # noqa: BLE001 - the last line of defence: logged by place, answered
-            where = (places((type(error), error, error.__traceback__)) or ["an unknown place"])[-1]
-            LOG.error("unexpected %s at %s", type(error).__name__, where)
-            bug = BugError(
-                "bug.unexpected", f"Unexpected {type(error).__name__} at {where}.", "Report this place."
-            )
-            await passage.refuse(HttpFault(BUG, bug))
 
     def _check(self, scope: Scope, passage: _Passage) -> None:
         """Refuse what must not get further; the cheapest and most telling checks first."""
@@ -123,7 +116,7 @@ class Gate:
         headers: Headers = scope["headers"]
         if (
             sum(len(name) + len(value) for name, value in headers)
-            + len(scope["raw_path"] or b"")
+            + len(scope.get("raw_path") or b"")
             + len(scope["query_string"])
             > limits.header_bytes
         ):
@@ -217,10 +210,7 @@ class _Passage:
             return
         body = body_of(fault.error)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        if fault.retry_after_s is not None:
-            headers.append((b"retry-after", str(max(1, math.ceil(fault.retry_after_s))).encode()))
-        if fault.status == UNAUTHORIZED:
-            headers.append((b"www-authenticate", b"Bearer"))
+        headers += [(name.encode(), value.encode()) for name, value in headers_of(fault).items()]
         await self.send({"type": "http.response.start", "status": fault.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -17,6 +18,7 @@ from typing import IO
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from core.config.temp import work_folder
 from core.server.faults import BAD_REQUEST, TIMED_OUT, TOO_LARGE, UNSUPPORTED, refused
 from core.server.item import Upload
 from core.server.kinds import HEAD_BYTES, kind_of
@@ -53,17 +55,40 @@ class Part:
             ) from None
 
 
+class Spool:
+    """A folder below ``temp`` for the files of one request, made when the first is needed, removed at the end."""
+
+    def __init__(self, temp: Path) -> None:
+        self._temp = temp
+        self._made = ExitStack()
+        self._folder: Path | None = None
+
+    def __enter__(self) -> Spool:
+        """Begin; nothing is made yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove what was made."""
+        self._made.close()
+
+    def new_file(self) -> Path:
+        """Return a path that nothing lies at."""
+        if self._folder is None:
+            self._folder = self._made.enter_context(work_folder(self._temp, "upload"))
+        return self._folder / secrets.token_hex(8)
+
+
 class FormReader:
     """Reads one body.
 
     Parameters
     ----------
-    folder : Path
-        An own, existing folder for files; whoever made it removes it.
+    spool : Spool
+        Gives the files for what exceeds the memory of a request.
     """
 
-    def __init__(self, content_type: str | None, limits: Limits, folder: Path) -> None:
-        self._limits, self._folder = limits, folder
+    def __init__(self, content_type: str | None, limits: Limits, spool: Spool) -> None:
+        self._limits, self._spool = limits, spool
         self.parts: list[Part] = []
         self._ended = False
         self._in_memory = 0
@@ -181,7 +206,7 @@ class FormReader:
             part.head = (part.head + data[start:end])[:HEAD_BYTES]
 
     def _to_disk(self, part: Part) -> None:
-        part.file = self._folder / secrets.token_hex(8)
+        part.file = self._spool.new_file()
         part.head = bytes(part.data[:HEAD_BYTES])
         self._stream = part.file.open("xb", buffering=0)
         self._stream.write(part.data)
