@@ -32,6 +32,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from core.bundles.onnx_check import check_onnx
 from core.compute.training.export import without_traces
 from core.domain.errors import InputError
 
@@ -64,6 +65,8 @@ def quantised(model: bytes, kind: Kind, feeds: Sequence[Feed] = ()) -> bytes:
     ------
     InputError
         ``deploy.calibration`` for static without inputs, ``deploy.int8`` for a graph that can't be quantised.
+    SafetyError
+        From ``check_onnx``, should the quantiser have put foreign operators in.
     """
     if kind == "static" and not feeds:
         raise InputError(
@@ -95,9 +98,20 @@ def quantised(model: bytes, kind: Kind, feeds: Sequence[Feed] = ()) -> bytes:
                 f"ONNX Runtime can't turn this network into {kind} INT8 ({type(error).__name__}).",
                 "Deploy it without --int8.",
             ) from error
-        data = without_traces(target.read_bytes())
+        data = without_traces(_standard(target.read_bytes()))
     onnx.checker.check_model(onnx.load_model_from_string(data))
+    check_onnx(data)
     return data
+
+
+def _standard(data: bytes) -> bytes:
+    """Drop the operator sets that the quantiser names and no operator of the graph is of."""
+    model = onnx.load_model_from_string(data)
+    used = {node.domain for node in model.graph.node}
+    kept = [item for item in model.opset_import if item.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    return model.SerializeToString()
 
 
 def feed_of(model: bytes, inputs: Sequence[NDArray]) -> Feed:

@@ -24,6 +24,7 @@ from core.compute.inference.backends import OnnxBackend, TorchBackend
 from core.compute.inference.networks import frozen
 from core.compute.training.export import onnx_of
 from core.domain.errors import BugError, EnvironmentFault, InputError
+from models.networks.narrowing import narrowed
 from models.networks.registry import build
 
 TINY = {"in_channels": 1, "out_channels": 3, "channels": [8, 16]}
@@ -60,6 +61,13 @@ def graph() -> bytes:
     return onnx_of(network(), pictures(), dynamic=(0,))
 
 
+@pytest.fixture(scope="module")
+def wide() -> tuple[nn.Module, bytes]:
+    """A network whose weights outweigh its graph, and the graph."""
+    net = network("simple_cnn", in_channels=1, out_channels=3, channels=[32, 64, 64])
+    return net, onnx_of(net, pictures(), dynamic=(0,))
+
+
 def test_a_trace_answers_as_the_network_for_another_batch() -> None:
     net = network()
     loaded_again = load_torchscript(torchscript_of(net, (pictures(1),), (pictures(3),)))
@@ -91,9 +99,8 @@ def test_a_graph_is_held_against_the_network_on_what_it_is_given(graph: bytes) -
 
 
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
-def test_eight_bits_take_a_third_of_the_space_and_stay_near(kind: str) -> None:
-    net = network("simple_cnn", in_channels=1, out_channels=3, channels=[32, 64, 64])
-    exact = onnx_of(net, pictures(), dynamic=(0,))
+def test_eight_bits_take_a_third_of_the_space_and_stay_near(kind: str, wide: tuple[nn.Module, bytes]) -> None:
+    net, exact = wide
     feeds = [feed_of(exact, [pictures(4).numpy()])]
     small = quantised(exact, kind, feeds)  # type: ignore[arg-type]
     assert len(small) < 0.35 * len(exact)
@@ -186,12 +193,30 @@ def test_what_was_pruned_is_not_pruned_again() -> None:
         prune(network(), Network(name="simple_cnn", params={**TINY, "pruned": rows}), Inputs(pictures()), 0.3)
 
 
-def test_a_network_with_fixed_heads_is_refused_with_a_way_out() -> None:
-    params = {"in_channels": 1, "out_channels": 2}
-    with pytest.raises(InputError, match="convnext_tiny") as refusal:
-        prune(network("convnext_tiny", **params), Network(name="convnext_tiny", params=params),
-              Inputs(pictures(1, 32)), 0.3)  # fmt: skip
+class Loose(nn.Module):
+    """Scales its channels by a parameter that belongs to no layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(1, 8, 3, padding=1), nn.Linear(8, 3)
+        self.scale = nn.Parameter(torch.ones(1, 8, 1, 1))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self.head((self.body(image) * self.scale).mean((2, 3)))
+        return answer
+
+
+def test_a_network_whose_channels_are_no_layers_is_refused_with_a_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("core.compute.deploy.pruning.build", lambda name, **params: narrowed_loose(**params))
+    with pytest.raises(InputError, match="1 of its tensors") as refusal:
+        prune(frozen(Loose()), Network(name="loose", params={}), Inputs(pictures(1)), 0.5)
     assert refusal.value.code == "deploy.prune" and "without --prune" in refusal.value.remedy
+
+
+def narrowed_loose(pruned: list[list[str | int]] | None = None) -> nn.Module:
+    return narrowed(Loose(), pruned or [])
 
 
 def test_a_recorder_keeps_windows_from_everywhere() -> None:
