@@ -24,7 +24,7 @@ from core.compute.deploy.measuring import (
     recorded_inputs,
     reference_inputs,
 )
-from core.compute.deploy.onnx_files import check_graph, onnx_graph, opset_of, write_openvino
+from core.compute.deploy.onnx_files import check_graph, check_openvino, onnx_graph, opset_of, write_openvino
 from core.compute.deploy.request import REPORT_FILE, TABLE_FILE, Request, parsed_formats
 from core.compute.deploy.slimming import PRUNED_FOLDER, TUNING_FOLDER, Slimmed, slim
 from core.compute.deploy.table import LOSS_ALLOWED, choose, column, lost, markdown, rows_of
@@ -237,7 +237,7 @@ class _Job:
                 self._write("onnx", "model.onnx", graph)
         if graph is not None:
             self._quantise(bundle, graph, cases)
-            self._openvino(graph, tokens)
+            self._openvino(bundle, network, graph, inputs)
         self._write_views(bundle, script, graph, inputs[0])
 
     def _quantise(self, bundle: Bundle, graph: bytes, cases: Cases) -> None:
@@ -259,17 +259,20 @@ class _Job:
         found = recorded_inputs(bundle, engine, cases.calibration, _CALIBRATED, self.cancel)
         return [feed_of(graph, [tensor.numpy() for tensor in given.tensors]) for given in found]
 
-    def _openvino(self, graph: bytes, tokens: int) -> None:
+    def _openvino(
+        self, bundle: Bundle, network: nn.Module | None, graph: bytes, inputs: list[Inputs]
+    ) -> None:
+        tokens = _tokens(bundle)
         if "openvino" not in self.request.formats:
             return
         self._step("Writing OpenVINO", 0.55)
         xml, weights = write_openvino(graph, self.request.out / "openvino")
         size = xml.stat().st_size + weights.stat().st_size
         self.files["openvino"] = str(xml)
-        written = OpenVinoBackend(xml, "openvino", text_tokens=tokens)
-        self._add("openvino", written, size, exact=True)
+        check_openvino(xml, _plain_engine(bundle, network), inputs)
+        self._add("openvino", OpenVinoBackend(graph, "openvino", text_tokens=tokens), size, exact=True)
         if cpu_has_bf16():
-            low = OpenVinoBackend(xml, "openvino-bf16", text_tokens=tokens)
+            low = OpenVinoBackend(graph, "openvino-bf16", text_tokens=tokens)
             self._add("openvino_bf16", low, size, exact=False)
 
     def _write_views(self, bundle: Bundle, script: bytes | None, graph: bytes | None, given: Inputs) -> None:

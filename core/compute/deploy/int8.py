@@ -40,7 +40,7 @@ Kind = Literal["static", "dynamic"]
 Feed = dict[str, NDArray]
 
 
-class _Feeds(CalibrationDataReader):  # type: ignore[misc]
+class _Feeds(CalibrationDataReader):
     """Calibration inputs, one by one."""
 
     def __init__(self, feeds: Sequence[Feed]) -> None:

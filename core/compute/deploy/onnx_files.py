@@ -13,7 +13,7 @@ from torch import nn
 from core.bundles.bundle import Bundle
 from core.bundles.manifest import Manifest
 from core.compute.deploy.engines import Inputs, answers_of, flat, largest_difference, scale_of
-from core.compute.inference.backends import OnnxBackend
+from core.compute.inference.backends import Engine, OnnxBackend
 from core.compute.inference.loaded import has_openvino
 from core.compute.training.export import onnx_of
 from core.domain.errors import AppError, BugError, EnvironmentFault, InputError
@@ -138,22 +138,26 @@ def write_openvino(model: bytes, folder: Path) -> tuple[Path, Path]:
     return folder / "model.xml", folder / "model.bin"
 
 
-class OpenVinoFile:
-    """The written files as an engine: what the probe's engine computes from the graph, from the files themselves."""
+def check_openvino(xml: Path, exact: Engine, inputs: Sequence[Inputs]) -> float:
+    """Run the written files in float32 on real inputs; return their largest difference from the exact engine.
 
-    def __init__(self, xml: Path, text_tokens: int = 0) -> None:
-        import openvino
+    Raises
+    ------
+    BugError
+        ``deploy.openvino`` when they differ by more than 1e-4 (of the largest logit, where that exceeds 1).
+    """
+    import openvino
 
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        core = openvino.Core()
-        self._compiled = core.compile_model(core.read_model(xml), "CPU", settings)
-        self._tokens = text_tokens if len(self._compiled.inputs) > 1 else 0
-
-    def answer(self, given: Inputs) -> tuple[np.ndarray, ...]:
-        """Return every output."""
-        arrays = [np.ascontiguousarray(given.image.numpy())]
-        if self._tokens:
-            text = given.text if given.text is not None else torch.zeros((len(given.image), self._tokens))
-            arrays.append(text.long().numpy())
-        found = self._compiled(arrays)
-        return tuple(np.array(found[port], dtype=np.float32) for port in self._compiled.outputs)
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(xml), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    worst = 0.0
+    for given in inputs:
+        found = compiled([np.ascontiguousarray(tensor.numpy()) for tensor in given.tensors])
+        wanted = answers_of(exact, given)
+        answers = tuple(np.array(found[port], dtype=np.float32) for port in compiled.outputs)
+        worst = max(worst, largest_difference(answers, wanted) / scale_of(wanted))
+    if worst > TOLERANCE:
+        raise BugError(
+            "deploy.openvino", f"OpenVINO's files differ from the network by {worst:.1e}.", "Report this."
+        )
+    return worst

@@ -119,14 +119,14 @@ def _without_shared_slopes(model: nn.Module) -> list[tuple[nn.Module, str, nn.Mo
 
     Returns what to put back: parent, name, activation.
     """
-    found = [
+    found: list[tuple[nn.Module, str, nn.Module]] = [
         (parent, name, child)
         for parent in model.modules()
         for name, child in parent.named_children()
         if isinstance(child, nn.PReLU) and child.num_parameters == 1
     ]
     for parent, name, child in found:
-        setattr(parent, name, nn.LeakyReLU(float(child.weight.detach())))
+        setattr(parent, name, nn.LeakyReLU(float(next(child.parameters()).detach())))
     return found
 
 
