@@ -134,6 +134,8 @@ def model_offer(entry: Any) -> ModelOffer:
         entry.licence,
         tuple(getattr(entry, "explain_methods", ())),
         getattr(entry, "explain_why", ""),
+        tuple(getattr(entry, "inputs", ())),
+        tuple(getattr(entry, "missing_inputs", ())),
     )
 
 

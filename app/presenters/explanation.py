@@ -210,11 +210,10 @@ class ExplanationPresenter(Presenter[ExplanationState]):
 
 
 def classes_of(result: ModelResult) -> tuple[str, ...]:
-    """Return what may be explained: most probable class first, else the segments that were found."""
-    if result.classes:
-        ordered = sorted(result.classes, key=lambda c: c.probability, reverse=True)
-        return tuple(c.label for c in ordered)
-    return tuple(segment.label for segment in result.segments if segment.voxels > 0)
+    """Return what may be explained: the classes, most probable first, then the segments that were found."""
+    ordered = sorted(result.classes, key=lambda c: c.probability, reverse=True)
+    found = [segment.label for segment in result.segments if segment.voxels > 0]
+    return tuple(dict.fromkeys([*(item.label for item in ordered), *found]))
 
 
 def resolution_in_words(explanation: Explanation | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from app.presenters.answer_rows import NO_ANSWERS, Answers, answers_of
 from app.presenters.finding_places import Point, places_of
 from app.presenters.finding_rows import FindingRow, ResultChoice, choice_of, model_title, passed, row_of
 from app.presenters.notices import NoticesPresenter
@@ -20,7 +21,8 @@ class FindingsState:
     """What the findings panel shows.
 
     ``checks`` are failed checks in words; ``not_found`` are segments without a voxel; ``withheld`` says that the
-    results wait until the reader asks for them: then nothing of them stands in the state.
+    results wait until the reader asks for them: then nothing of them stands in the state. ``answers`` is what a model
+    of several tasks says of the whole image.
     """
 
     results: tuple[ResultChoice, ...] = ()
@@ -35,6 +37,7 @@ class FindingsState:
     withheld: bool = False
     not_found: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    answers: Answers = NO_ANSWERS
 
     @property
     def undecided(self) -> int:
@@ -173,6 +176,7 @@ class FindingsPresenter(Presenter[FindingsState]):
             bool(self._redo),
             not_found=tuple(segment.label for segment in result.segments if segment.voxels == 0),
             classes=tuple(found.label for found in result.classes),
+            answers=answers_of(result),
         )
 
     def _republish(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from app.presenters.answer_rows import listed
 from app.presenters.notices import NoticesPresenter
 from app.presenters.ports import (
     JOB_ACTIVE,
@@ -22,7 +23,11 @@ from core.domain.volume import Volume
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A model that may be run; ``job`` is its unfinished job on the open series, if any."""
+    """A model that may be run; ``job`` is its unfinished job on the open series, if any.
+
+    ``inputs`` names the contrasts of a model that takes several, ``incomplete`` says that the study lacks some, and
+    ``why`` in a sentence what the run will use.
+    """
 
     id: str
     title: str
@@ -30,6 +35,9 @@ class ModelRow:
     detail: str
     verified: bool
     job: JobRow | None = None
+    inputs: str = ""
+    incomplete: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,4 +166,22 @@ class ModelsPresenter(Presenter[ModelsState]):
         parts = ["fits", seconds_in_words(offer.estimate_s), offer.licence]
         detail = " · ".join(part for part in parts if part)
         signed = offer.verified == "signed"
-        return ModelRow(offer.id, offer.title, offer.version, detail, signed, self._job_of(offer.id))
+        return ModelRow(
+            offer.id,
+            offer.title,
+            offer.version,
+            detail,
+            signed,
+            self._job_of(offer.id),
+            inputs_in_words(offer),
+            bool(offer.missing),
+            offer.why,
+        )
+
+
+def inputs_in_words(offer: ModelOffer) -> str:
+    """Return which contrasts a run would use, and which are missing; empty for a model of one series."""
+    there = [name for name in offer.inputs if name not in offer.missing]
+    if not there:
+        return ""
+    return f"takes {listed(there)}" + (f" · {listed(offer.missing)} missing" if offer.missing else "")

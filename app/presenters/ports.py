@@ -41,7 +41,8 @@ class ModelOffer:
     """A model of the catalogue as it is offered for one series.
 
     ``verified`` is ``"signed"`` or ``"unsigned"``; ``estimate_s`` is None when nothing was measured yet;
-    ``explain_methods`` is empty where no explanation is possible, with the reason in ``explain_why``.
+    ``explain_methods`` is empty where no explanation is possible, with the reason in ``explain_why``. ``inputs`` are
+    the contrasts that the model takes together, ``missing`` those that the study of the series lacks.
     """
 
     id: str
@@ -56,6 +57,8 @@ class ModelOffer:
     licence: str = ""
     explain_methods: tuple[str, ...] = ()
     explain_why: str = ""
+    inputs: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

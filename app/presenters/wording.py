@@ -57,6 +57,12 @@ def mean_in_words(mean: float, units: str) -> str:
     return f"mean {mean:.0f} {units}".replace("-", "\N{MINUS SIGN}")
 
 
+def number_in_words(value: float) -> str:
+    """Return a number with four significant digits and a true minus sign; very large and small ones as powers."""
+    text = f"{value:.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
 def finding_detail(finding: Finding, mean_hu: float | None = None) -> str:
     """Return size, mean (of CT, in Hounsfield units) and confidence of a finding."""
     parts = []

@@ -16,10 +16,11 @@ UNKNOWN_MODALITIES = ("", "OT")
 
 @dataclass(frozen=True)
 class Fit:
-    """The answer; ``why`` is one sentence in both cases."""
+    """The answer; ``why`` is in sentences in both cases, ``missing`` are contrasts that the model would run without."""
 
     fits: bool
     why: str
+    missing: tuple[str, ...] = ()
 
 
 def fit(
@@ -66,7 +67,7 @@ def _contrasts_fit(manifest: Manifest, found: Assignment) -> Fit:
     if found.missing:
         why += f" {_listed(found.missing)} {'is' if len(found.missing) == 1 else 'are'} missing: it runs without."
     notes = "".join(f" {note[0].upper()}{note[1:]}." for note in found.notes)
-    return Fit(True, why + notes)
+    return Fit(True, why + notes, found.missing)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -23,7 +23,8 @@ class ModelRow:
 
     ``fits`` is None when no series was asked about; ``estimate_s`` None when nothing was measured on this
     machine; ``card`` is the model card in Markdown. ``labels`` are structures and classes, ``inputs`` the contrasts
-    that a model takes together (empty: one series), ``measurements`` what it estimates, with units.
+    that a model takes together (empty: one series), ``missing_inputs`` those that the study lacks, ``measurements``
+    what the model estimates, with units.
     """
 
     id: str
@@ -45,6 +46,7 @@ class ModelRow:
     inputs: tuple[str, ...] = ()
     measurements: tuple[str, ...] = ()
     takes_text: bool = False
+    missing_inputs: tuple[str, ...] = ()
 
 
 def catalogue(engine: Engine) -> Catalogue:
@@ -110,4 +112,5 @@ def _row(
         manifest.inputs,
         tuple(f"{item.name} ({item.unit})" for item in manifest.measurements),
         manifest.text is not None,
+        () if answer is None else answer.missing,
     )

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QLineEdit, QPushButton, QStackedWidget, QWidget
 from app.actions.action import ActionRegistry
 from app.presenters.exporting import KINDS, ExportPresenter, ExportState
 from app.presenters.findings import FindingsPresenter, FindingsState
+from app.views.findings.answers_block import AnswersBlock
 from app.views.findings.finding_list import VERDICTS, FindingList
 from app.views.findings.mask_line import MaskLine
 from app.views.theme import Theme
@@ -66,8 +67,9 @@ class FindingsPanel(QWidget):
         self._not_found = Label("", "faint", wrap=True)
         self._not_found.setToolTip("The model looked for these and found no voxel of them")
         self._not_found.setContentsMargins(12, 4, 12, 4)
+        self.answers = AnswersBlock()
         body = QWidget()
-        layout = column(top, self._stack, self._not_found, self._strip, gap=0)
+        layout = column(top, self._stack, self.answers, self._not_found, self._strip, gap=0)
         layout.setStretch(1, 1)
         body.setLayout(layout)
         steps = [action_button(theme, registry, name) for name in ("finding.previous", "finding.next")]
@@ -113,6 +115,7 @@ class FindingsPanel(QWidget):
         self._stack.setCurrentIndex(0 if state.rows else 1)
         self._message.setText(state.message)
         self.show_ai.setVisible(state.withheld)
+        self.answers.show_answers(state.answers)
         self._not_found.setVisible(bool(state.not_found))
         self._not_found.setText(f"Not found: {', '.join(state.not_found)}")
         current = state.current

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import (
-    QFrame,
-    QPushButton,
-    QScrollArea,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame, QPushButton, QVBoxLayout, QWidget
 
 from app.actions.action import ActionRegistry
 from app.presenters.models import ModelRow, ModelsPresenter, ModelsState
 from app.presenters.ports import seconds_in_words
 from app.views.theme import Theme
+from app.views.widgets.content_height import ContentHeight
 from app.views.widgets.controls import (
     ElidedLabel,
     IconButton,
@@ -55,14 +48,16 @@ class ModelCard(QFrame):
         self._detail = ElidedLabel("", "faint")
         self.run_button = QPushButton("Run")
         self.run_button.setProperty("role", "primary")
-        self.run_button.setToolTip(f"Run {model.title} on the open series")
+        self._tip = f"Run {model.title} on the open series"
+        self.run_button.setToolTip(self._tip)
         self.run_button.clicked.connect(run)
         self._stop = IconButton(theme, "close", "Cancel (Ctrl+.)")
         self._stop.clicked.connect(lambda: cancel(self._job_id))
         self._progress = ProgressBar()
         heading = row(badge, title, gap=8)
         heading.setStretch(1, 1)
-        words = column(heading, self._detail, gap=4)
+        self._inputs = ElidedLabel("", "faint")
+        words = column(heading, self._detail, self._inputs, gap=4)
         line = row(words, self.run_button, self._stop, gap=8)
         line.setStretch(0, 1)
         self.setLayout(column(line, self._progress, gap=8, margins=(12, 8, 8, 8)))
@@ -73,6 +68,11 @@ class ModelCard(QFrame):
         self._job_id = job.job_id if job else ""
         self.run_button.setVisible(job is None)
         self.run_button.setEnabled(can_run)
+        self._inputs.setVisible(bool(model.inputs))
+        self._inputs.setText(model.inputs)
+        self._inputs.set_role("caution" if model.incomplete else "faint")
+        if model.inputs:
+            self.run_button.setToolTip(f"{self._tip}\n{model.why}")
         self._stop.setVisible(job is not None)
         self._progress.setVisible(job is not None)
         if job is None:
@@ -82,25 +82,6 @@ class ModelCard(QFrame):
         phase = job.phase or ("waiting" if job.state == "queued" else "starting")
         self._detail.setText(" · ".join(part for part in (phase, f"{left} left" if left else "") if part))
         self._progress.set_fraction(job.fraction)
-
-
-class _ContentHeight(QScrollArea):
-    """As high as its content, up to a limit; scrolls beyond it and when there is no room."""
-
-    def sizeHint(self) -> QSize:
-        content = self.widget()
-        if content is None:
-            return QSize(0, 0)
-        height = content.heightForWidth(self.viewport().width()) if content.hasHeightForWidth() else -1
-        wanted = max(height, content.minimumSizeHint().height())
-        return QSize(0, min(wanted, _HIGHEST))
-
-    def minimumSizeHint(self) -> QSize:
-        return QSize(0, min(self.sizeHint().height(), _LOWEST))
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self.updateGeometry()
 
 
 class ModelsPanel(QWidget):
@@ -144,12 +125,7 @@ class ModelsPanel(QWidget):
                 margins=(12, 8, 12, 8),
             ),
         )
-        scroll = _ContentHeight()
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setWidget(body)
-        scroll.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        scroll = ContentHeight(body, _HIGHEST, _LOWEST)
         self._scroll = scroll
         self.section = Section(theme, "Models", scroll)
         self.setLayout(column(self.section, gap=0))
