@@ -28,6 +28,12 @@ def write(entry: str, text: str) -> None:
     _call("set_password", SERVICE, entry, text)
 
 
+def remove(entry: str) -> None:
+    """Forget an entry, if there is one."""
+    if read(entry) is not None:
+        _call("delete_password", SERVICE, entry)
+
+
 def _backend() -> Any | None:
     import keyring
     from keyring.errors import KeyringError

@@ -32,6 +32,29 @@ class OverlaySettings(BaseModel):
     scale_bar: bool = True
 
 
+class ServedModel(BaseModel):
+    """The model that a server had when it was connected: another one is refused until somebody looked at it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    id: str = Field(max_length=63)
+    version: str = Field(max_length=80)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    title: str = Field(default="", max_length=120)
+
+
+class RemoteEngine(BaseModel):
+    """A model server. Its token lies in the keyring (or sealed beside the keys), never here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}$")
+    url: str = Field(max_length=300)
+    ca_file: str = Field(default="", max_length=1000)
+    allow_plain: bool = False
+    model: ServedModel
+
+
 class Settings(BaseModel):
     """All settings. ``reader_name`` empty means the user of the operating system.
 
@@ -58,6 +81,7 @@ class Settings(BaseModel):
     )
     worklist_sort: Literal["imported", "date", "name", "modality"] = "imported"
     identity_hidden: bool = False
+    remote_engines: tuple[RemoteEngine, ...] = Field(default=(), max_length=20)
 
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}

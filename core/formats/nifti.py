@@ -24,6 +24,7 @@ from core.domain.errors import AppError, EnvironmentFault, InputError
 from core.domain.geometry import Matrix, VolumeGeometry
 from core.domain.study import SeriesKind
 from core.domain.volume import SeriesIssue, Volume
+from core.domain.window import LINEAR_EXACT, Window
 from core.formats.modality import looks_like_hounsfield
 from core.formats.voxels import exact_voxels
 
@@ -32,8 +33,10 @@ LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 SUFFIXES = (".nii", ".nii.gz")
 MAX_VOXELS = 4 << 30
+SENT_WITH_WINDOW = b"Overread image with window"
+"""Marks files whose ``cal_min`` and ``cal_max`` are the first grey-scale window of the series, black and white."""
 _SINGLE_FILE_MAGICS = (b"n+1\0", b"n+2\0")
-_SCANNER_CODE = 1
+SCANNER_CODE = 1
 _NIFTI_2_HEADER_BYTES = 540
 
 
@@ -51,6 +54,16 @@ class NiftiHeader:
     def kind(self) -> SeriesKind:
         """A volume, or an image when there is one slice."""
         return SeriesKind.IMAGE if self.geometry.shape_kji[0] == 1 else SeriesKind.VOLUME
+
+
+def _sent_window(image: Any) -> tuple[Window, ...]:
+    """Return the window of a file that ``core.formats.nifti_wire`` made; that of other files is often stale."""
+    if bytes(image.header["descrip"]).rstrip(b"\0") != SENT_WITH_WINDOW:
+        return ()
+    low, high = float(image.header["cal_min"]), float(image.header["cal_max"])
+    if not (np.isfinite((low, high)).all() and low <= high):
+        return ()
+    return (Window((low + high) / 2.0, high - low, function=LINEAR_EXACT),)
 
 
 def lps_from_ras_affine(ras_from_ijk: Matrix) -> Matrix:
@@ -108,6 +121,7 @@ def read_nifti(path: Path, frame: int = 0) -> Volume:
     with _opened(path) as image:
         header = _header_of(image)
         voxels = _voxels(image, header, frame)
+        windows = _sent_window(image)
     ct = looks_like_hounsfield(voxels)
     uid = content_uid(path)
     return Volume(
@@ -119,6 +133,7 @@ def read_nifti(path: Path, frame: int = 0) -> Volume:
         units="HU" if ct else "stored",
         description=header.description,
         issues=header.issues,
+        windows=windows,
         time_point=frame,
         time_points=header.frames,
     )
@@ -183,11 +198,11 @@ def _image(geometry: VolumeGeometry, array: NDArray) -> Any:
         data = data.astype(np.float32)
     affine = lps_from_ras_affine(geometry.lps_from_ijk)
     image = nibabel.Nifti1Image(data, affine, dtype=data.dtype)
-    image.set_sform(affine, _SCANNER_CODE)
+    image.set_sform(affine, SCANNER_CODE)
     if geometry.is_sheared:
         image.header["qform_code"] = 0
     else:
-        image.set_qform(affine, _SCANNER_CODE)
+        image.set_qform(affine, SCANNER_CODE)
     return image
 
 

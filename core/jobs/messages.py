@@ -82,6 +82,40 @@ class RunModelTask:
 
 
 @dataclass(frozen=True)
+class ServerSpec:
+    """A model server, and the model that it was seen to have. The token goes through the pipe only."""
+
+    name: str
+    url: str
+    model_id: str
+    model_version: str
+    model_sha256: str
+    ca_file: str | None = None
+    allow_plain: bool = False
+    token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class RunRemoteTask:
+    """Have a server run its model on a volume; the other fields are those of ``RunModelTask``.
+
+    ``structures`` are the values, ``classes`` and ``measurements`` the names that the answer may hold; ``single`` is
+    set for a model of single images.
+    """
+
+    server: ServerSpec
+    volume: VolumeSpec
+    single: bool
+    structures: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
+    measurements: tuple[str, ...] = ()
+    labels_out: SharedArraySpec | None = None
+    contrast: str = ""
+    others: tuple[ContrastSpec, ...] = ()
+    text: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
 class ExplainTask:
     """Explain one class of a bundle on a volume. ``heat_out`` is float32 of the volume's shape; ``contrast`` and
     ``others`` as in ``RunModelTask``.
@@ -139,7 +173,7 @@ class CompareTask:
     seed: int = 0
 
 
-Task = RunModelTask | ExplainTask | SelfTestTask | TrainTask | CompareTask
+Task = RunModelTask | RunRemoteTask | ExplainTask | SelfTestTask | TrainTask | CompareTask
 
 
 @dataclass(frozen=True)

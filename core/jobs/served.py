@@ -116,7 +116,11 @@ class MeasurementInfo(_Answer):
 
 
 class ModelInfo(_Answer):
-    """``GET /model/info``. ``sha256`` is that of the first weights file, ``verified`` whether we know the signer."""
+    """``GET /model/info``. ``sha256`` is that of the first weights file, ``verified`` whether we know the signer.
+
+    ``manifest`` is the bundle's ``bundle.json``, for clients that hold a series against its requirements; empty where a
+    server doesn't give it.
+    """
 
     id: str
     version: str
@@ -137,3 +141,4 @@ class ModelInfo(_Answer):
     verified: bool
     max_upload_bytes: int
     max_files: int
+    manifest: str = ""

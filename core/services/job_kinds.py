@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from core.bundles.bundle import Bundle
+from core.bundles.manifest import Manifest
 from core.domain.progress import CancelToken, Progress
+from core.domain.result import ModelIdentity
+from core.domain.segmentation import SegmentDefinition
 from core.jobs.messages import SharedArraySpec, Task
 from core.jobs.shared_arrays import SharedArray
 from core.services.engine import Engine
@@ -40,6 +43,26 @@ class JobKind(Protocol):
 
     def release(self) -> None:
         """Give the arrays back. Always called last."""
+
+
+class RunnableModel(Protocol):
+    """What a run needs to know of its model: a bundle of this computer, or a server's model."""
+
+    @property
+    def id(self) -> str:
+        """Identifier of the model."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Identifier, version and sha256 of the first weights file."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the model says of itself."""
+
+    @property
+    def segments(self) -> tuple[SegmentDefinition, ...]:
+        """What the values of the label map stand for."""
 
 
 class Blocks:

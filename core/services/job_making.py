@@ -9,6 +9,8 @@ from core.domain.volume import Volume
 from core.services.engine import Engine
 from core.services.explain_job import ExplainJob
 from core.services.job_kinds import JobKind
+from core.services.remote_job import RemoteRunJob
+from core.services.remote_models import is_remote
 from core.services.run_job import RunJob
 from core.services.selftest_job import SelfTestJob
 
@@ -35,6 +37,8 @@ def make_job(
         If the kind is unknown or the request incomplete.
     """
     try:
+        if kind == "run" and is_remote(request["model_id"]):
+            return RemoteRunJob(engine, request, volume, text)
         if kind == "run":
             return RunJob(engine, request, volume, text)
         if kind == "explain":

@@ -18,13 +18,13 @@ from core.domain.result import ClassProbability, MeasuredValue, ModelResult
 from core.domain.segmentation import Segmentation
 from core.domain.study import SeriesSummary
 from core.domain.volume import Volume
-from core.jobs.messages import RunModelTask
+from core.jobs.messages import RunModelTask, Task, VolumeSpec
 from core.jobs.shared_arrays import SharedArray
 from core.jobs.specs import volume_spec_of
 from core.services.contrasts_of_study import SharedContrasts, assigned, inputs_of, share_others
 from core.services.engine import Engine
 from core.services.geometry_gate import check_series, check_volume
-from core.services.job_kinds import Blocks, find_bundle, taken_out
+from core.services.job_kinds import Blocks, RunnableModel, find_bundle, taken_out
 from core.services.list_studies import get_series, get_study
 from core.services.load_volume import load_volume
 from core.services.measure import find_all, measure_segments
@@ -64,7 +64,7 @@ class RunJob:
         self._contrasts: Assignment | None = None
         self._blocks = Blocks(engine)
         self._labels: SharedArray | None = None
-        self._bundle: Bundle | None = None
+        self._bundle: RunnableModel | None = None
         self._series: SeriesSummary | None = None
         self._checks: dict[str, str] = {}
         self._seconds: dict[str, float] = {}
@@ -75,9 +75,9 @@ class RunJob:
         """The model's title."""
         return self._bundle.manifest.title if self._bundle is not None else self._model_id
 
-    def prepare(self, progress: Progress, cancel: CancelToken) -> RunModelTask:
+    def prepare(self, progress: Progress, cancel: CancelToken) -> Task:
         """Pass the gate, load the series, share it."""
-        self._bundle = find_bundle(self._engine, self._model_id)
+        self._bundle = self._found()
         manifest = self._bundle.manifest
         self._series, _ = get_series(self._engine, self._series_key)
         self._check_text()
@@ -94,6 +94,13 @@ class RunJob:
         contrasts = self._shared_contrasts(manifest, progress, cancel)
         if manifest.structures:
             self._labels = self._blocks.reserve(self._volume.geometry.shape_kji, "u1")
+        return self._task(spec, contrasts)
+
+    def _found(self) -> RunnableModel:
+        return find_bundle(self._engine, self._model_id)
+
+    def _task(self, spec: VolumeSpec, contrasts: SharedContrasts) -> Task:
+        assert isinstance(self._bundle, Bundle)
         return RunModelTask(
             str(self._bundle.path),
             spec,
@@ -149,7 +156,9 @@ class RunJob:
                 "Run the model again with the report.",
             )
 
-    def _segmentation(self, bundle: Bundle, volume: Volume, outcome: dict[str, Any]) -> Segmentation | None:
+    def _segmentation(
+        self, bundle: RunnableModel, volume: Volume, outcome: dict[str, Any]
+    ) -> Segmentation | None:
         if not outcome.get("has_labels"):
             return None
         if self._labels is None:
@@ -158,7 +167,7 @@ class RunJob:
 
     def _result(
         self,
-        bundle: Bundle,
+        bundle: RunnableModel,
         volume: Volume,
         series: SeriesSummary,
         segmentation: Segmentation | None,

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from core.bundles.bundle import read_bundle
 from core.domain.errors import BugError
 from core.domain.progress import CancelToken, Progress
-from core.jobs.messages import ExplainTask, RunModelTask, SelfTestTask, SharedArraySpec, Task
+from core.jobs.messages import ExplainTask, RunModelTask, RunRemoteTask, SelfTestTask, SharedArraySpec, Task
 from core.jobs.specs import volume_of
 from core.worker.attached import AttachedArrays
+from core.worker.remote import run_remote
 
 if TYPE_CHECKING:
     from core.compute.inference.loaded import ModelCache
@@ -46,6 +47,8 @@ class Dispatcher:
         match task:
             case RunModelTask():
                 return run_model(task, arrays, self._models(), progress, cancel)
+            case RunRemoteTask():
+                return as_json(run_remote(task, arrays, progress, cancel))
             case ExplainTask():
                 return explain(task, arrays, self._models(), progress, cancel)
             case SelfTestTask():
