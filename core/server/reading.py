@@ -102,7 +102,8 @@ def _check_archive(file: Path, limits: Limits) -> None:
 
 
 def _read_dicom(file: Path, manifest: Manifest, limits: Limits, folder: Path) -> Volume:
-    found = scan_paths([file], work_dir=folder, children=0).series
+    # an archive that lies in the folder for unpacking would count as unpacked
+    found = scan_paths([file], work_dir=folder / "unpacked", children=0).series
     chosen = _the_series(
         [one for one in found if one.summary.kind in (SeriesKind.VOLUME, SeriesKind.IMAGE)], manifest
     )
