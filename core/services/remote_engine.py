@@ -123,7 +123,7 @@ def list_engines(engine: Engine) -> list[EngineRow]:
     return [row_of(engine, one) for one in engine.settings.remote_engines]
 
 
-def test_engine(engine: Engine, name: str, *, patience: Patience | None = None) -> EngineState:
+def check_engine(engine: Engine, name: str, *, patience: Patience | None = None) -> EngineState:
     """Ask a server how it is, whether it knows the token, and whether it has the model that was listed.
 
     Raises
