@@ -19,7 +19,7 @@ COMMANDS = frozenset(
     | {"export", "audit", "phantom", "demo", "doctor", "train", "watch", "--help"}
     | {"derived", "remove", "retention", "backup", "check", "evaluate", "finetune", "candidates", "promote"}
     | {"deploy", "rollback", "explore", "stats", "init", "search", "compare", "monitor"}
-    | {"register", "registry", "serve"}
+    | {"register", "registry", "serve", "engine"}
 )
 _ATTACH_PARENT_PROCESS = 0xFFFFFFFF
 

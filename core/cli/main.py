@@ -17,6 +17,7 @@ import typer
 from core.cli import (
     deploy_command,
     derived_commands,
+    engine_commands,
     evaluate_command,
     experiment_commands,
     finetune_commands,
@@ -59,6 +60,7 @@ finetune_commands.register(app)
 experiment_commands.register(app)
 serve_command.register(app)
 registry_commands.register(app)
+engine_commands.register(app)
 
 
 def open_window() -> int:

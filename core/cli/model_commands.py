@@ -17,6 +17,7 @@ from core.services import (
     explain_finding,
     list_models,
     manage_models,
+    remote_models,
     run_model,
     selftest_model,
 )
@@ -36,6 +37,7 @@ def models_command(
         return
     with engine_at(home) as engine:
         rows = list_models.list_models(engine, fit or None)
+        rows += remote_models.list_remote_models(engine, fit or None)
     answer(
         {"models": rows},
         as_json,
@@ -107,15 +109,20 @@ def run_command(
     out: Annotated[Path | None, typer.Option("--out", help="Folder that receives the label map.")] = None,
     contrast: ContrastOption = None,
     text: TextOption = None,
+    engine_name: Annotated[
+        str, typer.Option("--engine", help="Run the model of this server; see “overread engine”.")
+    ] = "",
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a model on a series in the worker process.
+    """Run a model on a series in the worker process, or on a server by --engine.
 
     A model of several contrasts finds the others in the study by their descriptions; --contrast says otherwise, and
     an empty value leaves one out.
     """
     chosen, report = named(contrast), report_text(text)
+    if engine_name:
+        model_id = remote_models.remote_id(engine_name, model_id)
     with engine_and_board(home) as (engine, board):
         result = run_model.run_model(
             engine,

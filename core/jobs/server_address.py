@@ -63,6 +63,17 @@ class ServerAddress:
         return self.url.partition("://")[2]
 
 
+def server_of(model_id: str) -> str:
+    """Return the name of the server in a model's identifier, empty for a model of this computer."""
+    return model_id.removeprefix(SERVER).partition("/")[0] if model_id.startswith(SERVER) else ""
+
+
+def model_in_words(model_id: str) -> str:
+    """Return an identifier as a job is called before its model is known: ``mednist on reading-room``."""
+    name = server_of(model_id)
+    return f"{model_id.partition('/')[2]} on {name}" if name else model_id
+
+
 def checked_address(
     name: str, url: str, token: str, *, ca_file: str | None = None, allow_plain: bool = False
 ) -> ServerAddress:
@@ -128,7 +139,8 @@ def plain_refusal(name: str) -> SafetyError:
     return SafetyError(
         "engine.plain",
         f"{name} would be sent pictures and the token unencrypted.",
-        "Use https:// (start the server with a certificate), or allow it where the network itself is protected.",
+        "Use https:// (start the server with a certificate), or allow it where the network "
+        "itself is protected (overread engine add --allow-http).",
     )
 
 

@@ -34,7 +34,7 @@ from core.jobs.messages import (
 )
 from core.jobs.queue import JobError, JobQueue, JobView, StoredJob
 from core.jobs.reporter import Reporter
-from core.jobs.server_address import SERVER
+from core.jobs.server_address import model_in_words, server_of
 from core.jobs.shared_arrays import sweep_stale
 from core.jobs.supervisor import Supervisor
 from core.jobs.transitions import JobState, Trigger
@@ -140,7 +140,7 @@ class JobBoard:
             request["contrasts"] = dict(contrasts)
         if text:
             request["with_text"] = True
-        return self._submit("run", model_id, request, volume, text)
+        return self._submit("run", model_in_words(model_id), request, volume, text)
 
     def submit_explain(
         self,
@@ -342,7 +342,7 @@ class JobBoard:
     def _prepare(self, view: JobView) -> None:
         job_id = view.job_id
         # A server's model needs no compute library here.
-        if not str(self._queue.request(job_id).get("model_id", "")).startswith(SERVER):
+        if not server_of(str(self._queue.request(job_id).get("model_id", ""))):
             self._supervisor.warm_up()
         # How long loading takes says nothing about how long the model takes.
         report = Reporter(job_id, lambda event: self._show_progress(replace(event, eta_seconds=None)))

@@ -118,6 +118,14 @@ def connect_engine(
     return row_of(engine, entry)
 
 
+def reconnect_engine(engine: Engine, name: str, *, patience: Patience | None = None) -> EngineRow:
+    """Take the model that a connected server has now; see ``connect_engine``."""
+    entry = find_engine(engine, name)
+    return connect_engine(
+        engine, name, entry.url, ca_file=entry.ca_file, allow_plain=entry.allow_plain, patience=patience
+    )
+
+
 def list_engines(engine: Engine) -> list[EngineRow]:
     """Return the servers in use, by name; nothing is asked of them."""
     return [row_of(engine, one) for one in engine.settings.remote_engines]

@@ -53,11 +53,6 @@ def remote_id(name: str, model_id: str) -> str:
     return f"{SERVER}{name}/{model_id}"
 
 
-def server_of(model_id: str) -> str:
-    """Return the name of the server in an identifier, empty for a model of this computer."""
-    return model_id.removeprefix(SERVER).partition("/")[0] if is_remote(model_id) else ""
-
-
 def find_remote(engine: Engine, model_id: str) -> RemoteModel:
     """Return the model of ``server:NAME/MODEL`` as it was connected; the server isn't asked.
 
@@ -109,7 +104,7 @@ def list_remote_models(engine: Engine, series_key: str | None = None) -> list[Mo
                 remote_id(entry.name, manifest.id),
                 manifest.version,
                 manifest.task,
-                f"{manifest.title} on {entry.name}",
+                manifest.title,
                 tuple(label.name for label in (*manifest.labels, *manifest.classes)),
                 None if answer is None else answer.fits,
                 why,
@@ -134,7 +129,7 @@ def _lost(entry: RemoteEngine, error: EnvironmentFault, asked: bool) -> ModelRow
         remote_id(entry.name, model.id),
         model.version,
         "",
-        f"{model.title or model.id} on {entry.name}",
+        model.title or model.id,
         (),
         False if asked else None,
         error.user_message,

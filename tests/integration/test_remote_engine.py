@@ -107,7 +107,7 @@ def test_a_server_gives_the_labels_of_this_computer_and_hears_no_identity(desk: 
     ready(desk)
     assert desk.sent is not None
     row = list_remote_models(desk.engine, desk.series)[0]
-    assert row.fits and row.title == f"Fake tissue thresholds on {NAME}"
+    assert row.fits and (row.title, row.id) == ("Fake tissue thresholds", f"server:{NAME}/fake-threshold")
     assert row.id not in {one.id for one in list_models(desk.engine, desk.series)}
     desk.sent.requests.clear()
     phases: list[str] = []
