@@ -30,7 +30,7 @@ from core.server.pool import ModelPool, Predictor
 from core.server.tokens import Tokens, load_tokens
 from core.services.registered_models import registered_bundle
 
-_KEEP_ALIVE_S, _FAREWELL_S = 15, 5
+_KEEP_ALIVE_S, _FAREWELL_S, _BACKLOG = 15, 5, 512
 _MB = 1 << 20
 
 
@@ -169,13 +169,14 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a bound socket; raises InputError ``serve.address``."""
+    """Return a socket on which connections wait already; raises InputError ``serve.address``."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind)
         if sys.platform != "win32":
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(_BACKLOG)
     except OSError as error:
         raise InputError(
             "serve.address",
@@ -216,6 +217,7 @@ def run(
         server_header=False,
         proxy_headers=False,
         limit_concurrency=limits.connections,
+        backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_FAREWELL_S,
         ssl_certfile=options.tls_cert,
