@@ -75,15 +75,19 @@ class PatchEmbedding(nn.Module):
         kernel = 2 * step - 1 if overlap else step
         return nn.Conv3d(in_channels, self.width, kernel, stride=step, padding=step - 1 if overlap else 0)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Return the features of the whole volume, computed in one piece or in chunks."""
+    def forward(self, image: Tensor, again: bool = False) -> Tensor:
+        """Return the features of the whole volume, computed in one piece or in chunks.
+
+        ``again``: compute them again for the gradient, as chunks always are.
+        """
         absent = missing_contrasts(image)
         if exporting():
             return self.piece(image, absent)
         slices = image.shape[2]
         chunk = self.policy.chunk(slices, self._slice_bytes(image), self.unit, image.device)
+        again = again or chunk < slices
         return in_chunks(
-            lambda part: self.piece(part, absent), image, chunk, self.unit, self.stride, again=chunk < slices
+            lambda part: self.piece(part, absent), image, chunk, self.unit, self.stride, again=again
         )
 
     def piece(self, image: Tensor, absent: Tensor) -> Tensor:
@@ -143,7 +147,8 @@ def in_chunks(
     """
     slices = image.shape[2]
     if chunk >= slices:
-        return function(image)
+        whole: Tensor = saved(function, image, again=again)
+        return whole
     if chunk < 1 or chunk % stride or halo % stride:
         raise ValueError(f"chunks of {chunk} and a halo of {halo} slices must be multiples of {stride}")
     parts = [

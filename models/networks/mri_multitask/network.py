@@ -126,7 +126,10 @@ class BaseMRINet(nn.Module):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Return the tasks' outputs by name (see the class)."""
         again = self.policy.checkpoints(self.kept_bytes(image.shape), image.device)
-        features = embedded_over_ranks(self.embedding, image) if self.over_ranks else self.embedding(image)
+        if self.over_ranks:
+            features = embedded_over_ranks(self.embedding, image)
+        else:
+            features = self.embedding(image, again)
         skips: list[Tensor] = []
         for stage in self.encoder:
             features = saved(stage, features, again=again)
