@@ -13,10 +13,14 @@ from core.bundles.manifest import (
     Calibration,
     Code,
     Conformal,
+    Explain,
+    ExplainLayer,
     Findings,
+    Inference,
     Label,
     Manifest,
     Measurement,
+    Network,
     Preprocessing,
     Requirements,
     Scale,
@@ -25,11 +29,24 @@ from core.bundles.manifest import (
 from core.bundles.writer import Reference, write_bundle
 from core.domain.geometry import VolumeGeometry
 from core.domain.volume import Volume
-from tests.fakes.bundles import CARD, LICENCE, ONNX_FILE
+from tests.fakes.bundles import CARD, LICENCE, ONNX_FILE, SAFETENSORS_FILE
 
 SHAPE = (12, 16, 20)
 CONTRASTS = ("T1", "T2")
 MEAN_ML, STD_ML = 1400.0, 100.0
+TINY_NETWORK: dict[str, Any] = {
+    "in_channels": 2,
+    "out_channels": 3,
+    "classes": 2,
+    "measurements": 2,
+    "embed_dim": 16,
+    "num_layers": 1,
+    "num_heads": 2,
+    "widths": [4, 8, 12],
+    "depths": [1, 1, 1, 1, 1, 1],
+    "bottleneck": 16,
+    "bottleneck_blocks": 1,
+}
 
 
 def head_volume(
@@ -193,3 +210,27 @@ def write_head_study(folder: Path, descriptions: dict[str, str] | None = None) -
             BodyPartExamined="HEAD",
         )
     return folder
+
+
+def make_network_bundle(folder: Path, seed: int = 1) -> Bundle:
+    """Write a bundle of the real multi-task network, tiny and untrained."""
+    import torch
+
+    from core.compute.training.export import safetensors_of
+    from models.networks.registry import build
+
+    torch.manual_seed(seed)
+    manifest = multitask_manifest(
+        network=Network(name="mri_multitask", params=TINY_NETWORK),
+        weights=(Weights(file=SAFETENSORS_FILE, format="safetensors"),),
+        preprocessing=Preprocessing(
+            orientation="RAS",
+            spacing_ijk_mm=(4.0, 4.0, 4.0),
+            intensity=(Scale(op="scale", from_low=0, from_high=1000),),
+        ),
+        explain=Explain(layers=(ExplainLayer(name="trunk"), ExplainLayer(name="decoder"))),
+        inference=Inference(divisor=16),
+    )
+    network = build("mri_multitask", **TINY_NETWORK).eval()
+    files = {SAFETENSORS_FILE: safetensors_of(network)}
+    return write_bundle(folder, manifest, files=files, card=CARD, licence_text=LICENCE)

@@ -17,7 +17,7 @@ from core.compute.inference.backends import (
     cpu_has_bf16,
 )
 from core.compute.inference.fused import can_fuse
-from core.compute.inference.networks import load_network
+from core.compute.inference.networks import load_network, save_memory
 from core.domain.errors import InputError
 
 _KEPT = 2
@@ -95,6 +95,14 @@ class LoadedModel:
             self._backends[name] = self._make(name)
         return self._backends[name]
 
+    def thrifty(self) -> Engine | None:
+        """Return an exact engine that works on parts of the image at a time; None when the network can't."""
+        network = load_network(self.bundle)
+        if network is None or not save_memory(network):
+            return None
+        self._backends.clear()
+        return TorchBackend(network, "torch", self.device, self._dims, text_tokens=self._text_tokens)
+
     def keep_only(self, name: str) -> None:
         """Free the engines that are not used."""
         self._backends = {name: self._backends[name]} if name in self._backends else {}
@@ -114,7 +122,7 @@ class LoadedModel:
         assert self._onnx is not None
         if name.startswith("openvino"):
             return OpenVinoBackend(self._onnx, name, **text)
-        return OnnxBackend(self._onnx, self.device, **text)
+        return OnnxBackend(self._onnx, self.device, "onnxruntime", **text)
 
 
 class ModelCache:

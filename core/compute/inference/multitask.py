@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.bundles.manifest import Manifest
-from core.compute.inference.backends import Engine
+from core.compute.inference.backends import Engine, is_out_of_memory
 from core.compute.inference.classify import Classification, calibrated
 from core.compute.inference.loaded import LoadedModel
 from core.compute.inference.prepare import PreparedVolume
@@ -89,24 +89,61 @@ def predict_tasks(
     return TasksAnswer(labels, answer, _measured(outputs, manifest), doubt, seconds)
 
 
-def check_memory(manifest: Manifest, shape: tuple[int, ...]) -> None:
-    """Refuse a run that the free memory can't hold, before it is begun.
+def predict_within_memory(
+    prepared: PreparedVolume,
+    model: LoadedModel,
+    engine: Engine,
+    text: torch.Tensor | None = None,
+    cancel: CancelToken | None = None,
+) -> tuple[TasksAnswer, Engine, list[str]]:
+    """Run the network as ``predict_tasks``, on parts of the image at a time where memory is short.
+
+    Returns
+    -------
+    answer : TasksAnswer
+        What it says.
+    engine : Engine
+        What it ran on.
+    fallbacks : list of str
+        What was changed, in sentences.
 
     Raises
     ------
     EnvironmentFault
-        ``run.memory`` with what is needed and what is free.
+        ``run.memory`` with what is needed and what is free, for a network that can't work in parts.
+    MemoryError
+        When the smallest way didn't suffice either.
     """
+    lack = _lack_of_memory(model, prepared.grid.model.shape_kji, engine.device)
+    if not lack:
+        try:
+            return predict_tasks(prepared, model, engine, text, cancel), engine, []
+        except Exception as error:
+            smaller = model.thrifty() if is_out_of_memory(error) else None
+            if smaller is None:
+                raise
+    else:
+        smaller = model.thrifty()
+        if smaller is None:
+            raise EnvironmentFault("run.memory", lack, "Close other programs or studies and run it again.")
+    note = "memory is short: the network worked on parts of the image at a time"
+    return predict_tasks(prepared, model, smaller, text, cancel), smaller, [note]
+
+
+def _lack_of_memory(model: LoadedModel, shape: tuple[int, ...], device: str) -> str:
+    """Return in a sentence that the free memory won't do; empty when it will, or nothing is known."""
+    manifest = model.bundle.manifest
     per_voxel = manifest.inference.memory_bytes_per_voxel
+    if per_voxel is None or device != "cpu":
+        return ""
     free = psutil.virtual_memory().available
-    needed = float(np.prod(shape)) * (per_voxel or 0)
-    if needed > free:
-        raise EnvironmentFault(
-            "run.memory",
-            f"{manifest.title} takes the whole image at once and needs about {needed / _GIGABYTE:.1f} GB of memory; "
-            f"{free / _GIGABYTE:.1f} GB are free.",
-            "Close other programs or studies and run it again.",
-        )
+    needed = float(np.prod(shape)) * per_voxel
+    if needed <= free:
+        return ""
+    return (
+        f"{manifest.title} takes the whole image at once and needs about {needed / _GIGABYTE:.1f} GB of memory; "
+        f"{free / _GIGABYTE:.1f} GB are free."
+    )
 
 
 def _run(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, cast
 
 import numpy as np
 import safetensors.numpy
@@ -14,6 +15,7 @@ from torch import nn
 from core.bundles.bundle import Bundle
 from core.bundles.small_weights import decode_int8
 from core.domain.errors import EnvironmentFault, InputError
+from models.networks.mri_multitask.memory import MemoryPolicy
 from models.networks.plugins import BrokenNetworkError
 from models.networks.registry import build
 
@@ -61,6 +63,16 @@ def frozen(network: nn.Module) -> nn.Module:
         if isinstance(module, nn.ReLU | nn.ReLU6 | nn.LeakyReLU | nn.ELU | nn.SiLU):
             module.inplace = False
     return network.eval().requires_grad_(False)
+
+
+def save_memory(network: nn.Module) -> bool:
+    """Have a network work on parts of the image at a time where it can; returns whether it can."""
+    able = [
+        module for module in network.modules() if isinstance(getattr(module, "policy", None), MemoryPolicy)
+    ]
+    for module in able:
+        module.policy = replace(cast(MemoryPolicy, module.policy), chunking="always")  # type: ignore[assignment]
+    return bool(able)
 
 
 def _fill(network: nn.Module, data: bytes, encoding: Literal["float", "int8"], title: str) -> None:

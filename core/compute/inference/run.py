@@ -20,7 +20,7 @@ from core.compute.inference.contrasts import (
     prepare_contrasts,
 )
 from core.compute.inference.loaded import LoadedModel, ModelCache
-from core.compute.inference.multitask import check_memory, predict_tasks
+from core.compute.inference.multitask import predict_within_memory
 from core.compute.inference.networks import available_device
 from core.compute.inference.output import InferenceOutput, peak_rss_mb
 from core.compute.inference.prepare import PreparedVolume
@@ -169,9 +169,9 @@ class _Job:
 
     def _tasks(self, model: LoadedModel, engine: Engine) -> InferenceOutput:
         prepared = self._prepared()
-        check_memory(self.bundle.manifest, prepared.grid.model.shape_kji)
         self._report("Running the model", _PREPARED)
-        answer = predict_tasks(prepared, model, engine, self.text, self.cancel)
+        answer, engine, notes = predict_within_memory(prepared, model, engine, self.text, self.cancel)
+        self.fallbacks += notes
         self.seconds.update(answer.seconds)
         classes = answer.classification
         return InferenceOutput(

@@ -11,58 +11,18 @@ import torch
 from captum.attr import LayerGradCam
 from torch.nn import functional
 
-from core.bundles.manifest import Explain, ExplainLayer, Inference, Network, Preprocessing, Scale, Weights
 from core.compute.explain.heads import HeadNetwork
 from core.compute.explain.run import METHODS, explain_bundle
 from core.compute.inference.contrasts import named_contrasts, prepare_contrasts
 from core.compute.inference.networks import load_network
 from core.compute.inference.run import run_bundle
 from core.domain.errors import InputError
-from tests.fakes.bundles import CARD, LICENCE, SAFETENSORS_FILE
-from tests.fakes.multitask_bundles import head_study, make_multitask_bundle, multitask_manifest
-
-PARAMS: dict[str, Any] = {
-    "in_channels": 2,
-    "out_channels": 3,
-    "classes": 2,
-    "measurements": 2,
-    "embed_dim": 16,
-    "num_layers": 1,
-    "num_heads": 2,
-    "widths": [4, 8, 12],
-    "depths": [1, 1, 1, 1, 1, 1],
-    "bottleneck": 16,
-    "bottleneck_blocks": 1,
-}
-STEPS = Preprocessing(
-    orientation="RAS",
-    spacing_ijk_mm=(4.0, 4.0, 4.0),
-    intensity=(Scale(op="scale", from_low=0, from_high=1000),),
-)
+from tests.fakes.multitask_bundles import head_study, make_multitask_bundle, make_network_bundle
 
 
 @pytest.fixture(scope="module")
 def network_bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from core.bundles.writer import write_bundle
-    from core.compute.training.export import safetensors_of
-    from models.networks.registry import build
-
-    torch.manual_seed(1)
-    network = build("mri_multitask", **PARAMS).eval()
-    manifest = multitask_manifest(
-        network=Network(name="mri_multitask", params=PARAMS),
-        weights=(Weights(file=SAFETENSORS_FILE, format="safetensors"),),
-        preprocessing=STEPS,
-        explain=Explain(layers=(ExplainLayer(name="trunk"), ExplainLayer(name="decoder"))),
-        inference=Inference(divisor=16),
-    )
-    return write_bundle(
-        tmp_path_factory.mktemp("maps") / "b",
-        manifest,
-        files={SAFETENSORS_FILE: safetensors_of(network)},
-        card=CARD,
-        licence_text=LICENCE,
-    )
+    return make_network_bundle(tmp_path_factory.mktemp("maps") / "b")
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -14,6 +14,7 @@ import torch
 
 from core.bundles.bundle import read_bundle
 from core.bundles.manifest import Conform, Inference, Label, Preprocessing, Scale, TextInput, Weights
+from core.compute.inference.backends import TorchBackend
 from core.compute.inference.contrasts import named_contrasts, prepare_contrasts
 from core.compute.inference.loaded import LoadedModel, ModelCache
 from core.compute.inference.output import InferenceOutput
@@ -32,6 +33,7 @@ from tests.fakes.multitask_bundles import (
     head_study,
     head_volume,
     make_multitask_bundle,
+    make_network_bundle,
     multitask_manifest,
     tasks_onnx,
 )
@@ -171,6 +173,28 @@ def test_too_little_memory_is_said_in_numbers(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(EnvironmentFault, match=r"needs about 3\.8 GB of memory; 1\.0 GB are free") as refused:
         run_bundle(bundle, head_study(), backend="exact")
     assert refused.value.code == "run.memory"
+
+
+def test_a_network_that_can_works_in_parts_when_memory_runs_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_network_bundle(tmp_path / "b")
+    whole = run_bundle(bundle, head_study(), backend="exact")
+    real = TorchBackend.outputs
+    calls: list[Any] = []
+
+    def fails_once(self: TorchBackend, *arguments: Any) -> Any:
+        calls.append(self)
+        if len(calls) == 1:
+            raise MemoryError
+        return real(self, *arguments)
+
+    monkeypatch.setattr(TorchBackend, "outputs", fails_once)
+    parts = run_bundle(bundle, head_study(), backend="exact")
+    assert len(calls) == 2 and "parts of the image" in parts.fallbacks[0]
+    assert float((whole.labels == parts.labels).mean()) > 0.999
+    for one, other in zip(whole.measurements, parts.measurements, strict=True):
+        assert one.value == pytest.approx(other.value, rel=1e-4)
 
 
 def test_a_cancelled_run_keeps_nothing(tmp_path: Path) -> None:
