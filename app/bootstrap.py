@@ -48,6 +48,7 @@ from app.presenters.ports import Preferences, ReviewEngine
 from app.presenters.questions import QuestionsPresenter
 from app.presenters.read_first import ReadFirstPresenter
 from app.presenters.reading import ReadingPresenter
+from app.presenters.remote_engines import RemoteEnginesPresenter
 from app.presenters.saved_filters import COMMAND, SavedFilters
 from app.presenters.session import Panels, SessionPresenter
 from app.presenters.settings import SettingsPresenter, preferences_of
@@ -73,6 +74,7 @@ from app.views.models.models_panel import ModelsPanel
 from app.views.objects.objects_panel import ObjectsPanel
 from app.views.objects.read_pane import ReadPane
 from app.views.reading_area import ReadingArea
+from app.views.settings.engine_section import EngineSection
 from app.views.settings.settings_panel import SettingsPanel
 from app.views.settings.watch_section import WatchSection
 from app.views.tags.tags_panel import TagsPanel
@@ -182,6 +184,7 @@ class Application(QObject):
         self.imports = ImportPresenter(engine, tasks, self.notices, self.status, self.questions)
         self.issues = ImportIssuesPresenter(engine, tasks, self.notices)
         self.watch = WatchPresenter(engine, tasks, self.notices, self.imports)
+        self.engines = RemoteEnginesPresenter(engine, tasks, self.notices)
         self.tags = TagsPresenter(engine, tasks, self.notices)
         self.housekeeping = HousekeepingPresenter(engine, tasks, self.notices, self.questions, self.status)
         schemes = tuple((name, KeyScheme.load(name).title) for name in scheme_names())
@@ -255,7 +258,8 @@ class Application(QObject):
         self.jobs_panel = JobsPanel(self.jobs, theme)
         self.audit_panel = AuditPanel(self.audit, theme, registry)
         self.watch_section = WatchSection(self.watch, self.identity, registry)
-        self.settings_panel = SettingsPanel(self.settings, registry, self.watch_section)
+        self.engine_section = EngineSection(self.engines, self.commands.choose_certificate)
+        self.settings_panel = SettingsPanel(self.settings, registry, self.engine_section, self.watch_section)
         self.question_stack = QuestionStack(self.questions, theme)
         self.import_panel = ImportPanel(self.imports, self.issues, self.identity, theme, registry)
         self.tags_panel = TagsPanel(self.tags, theme, registry)
@@ -376,6 +380,7 @@ class Application(QObject):
     def _wire_training(self) -> None:
         self.training.runs.attach(_Listener(self.status.set_training))
         self.training.candidates.changed = self._on_model_changed
+        self.engines.changed = self._on_model_changed
         self.status_bar.training.clicked.connect(lambda: self.training_commands.open_page(PROGRESS))
         self.status_bar.training_act.clicked.connect(self.training.runs.pause_or_resume_active)
         self.reading.subscribe(self.training.activity)
@@ -409,6 +414,7 @@ class Application(QObject):
         self.audit.verify()
         self.issues.refresh()
         self.watch.load()
+        self.engines.load()
         # What can't be loaded now is told when it is needed. Trainings go on after what the first picture needs.
         self.tasks.io(self.engine.warm_up, lambda _: self.training.begin(), lambda _: self.training.begin())
         self.imports.import_paths(self._start.files)

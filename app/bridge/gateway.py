@@ -18,6 +18,7 @@ from app.bridge import collector
 from app.bridge.browser_gateway import BrowserGateway
 from app.bridge.derived_gateway import DerivedGateway
 from app.bridge.library_gateway import LibraryGateway
+from app.bridge.remote_gateway import RemoteGateway
 from app.bridge.training_gateway import TrainingGateway
 from app.bridge.translation import SETTING_OF, audit_row, job_row, model_offer, preferences_row
 from app.presenters.ports import (
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from core.services.job_board import JobBoard
 
 
-class EngineGateway(BrowserGateway, LibraryGateway, DerivedGateway, TrainingGateway):
+class EngineGateway(BrowserGateway, LibraryGateway, DerivedGateway, TrainingGateway, RemoteGateway):
     """Opens the engine on the database thread and calls its services.
 
     Parameters
@@ -185,7 +186,12 @@ class EngineGateway(BrowserGateway, LibraryGateway, DerivedGateway, TrainingGate
         """Return the catalogue with what fits the series."""
         from core.services import list_models
 
-        return [model_offer(entry) for entry in list_models.list_models(self.engine, summary.key)]
+        rows = list_models.list_models(self.engine, summary.key)
+        if self.engine.settings.remote_engines:
+            from core.services import remote_models
+
+            rows += remote_models.list_remote_models(self.engine, summary.key)
+        return [model_offer(entry) for entry in rows]
 
     def submit_run(self, model_id: str, series_key: str, volume: Volume | None) -> str:
         """Queue a run."""

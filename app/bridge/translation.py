@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from app.presenters.ports import AuditRow, JobRow, ModelOffer, Preferences
+from core.jobs.server_address import server_of
 
 _EVENTS = {
     "110120": "Program started",
@@ -136,6 +137,7 @@ def model_offer(entry: Any) -> ModelOffer:
         getattr(entry, "explain_why", ""),
         tuple(getattr(entry, "inputs", ())),
         tuple(getattr(entry, "missing_inputs", ())),
+        server_of(entry.id),
     )
 
 

@@ -26,7 +26,8 @@ class ModelRow:
     """A model that may be run; ``job`` is its unfinished job on the open series, if any.
 
     ``inputs`` names the contrasts of a model that takes several, ``incomplete`` says that the study lacks some, and
-    ``why`` in a sentence what the run will use.
+    ``why`` in a sentence what the run will use. ``server`` is the name of the model server that has it; ``trouble``
+    says why that can't run anything now.
     """
 
     id: str
@@ -38,6 +39,8 @@ class ModelRow:
     inputs: str = ""
     incomplete: bool = False
     why: str = ""
+    server: str = ""
+    trouble: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class ModelsPresenter(Presenter[ModelsState]):
         self._starting: set[str] = set()
         self._known = False
         self._generation = 0
+        self._troubles: dict[str, str] = {}
         self.submitted: Callable[[], None] = lambda: None
 
     def offer(self, model_id: str) -> ModelOffer | None:
@@ -92,6 +96,7 @@ class ModelsPresenter(Presenter[ModelsState]):
             if generation == self._generation:
                 self._offers, self._known = offers, True
                 self._rebuild()
+                self._ask_servers(generation)
 
         def failed(error: AppError) -> None:
             if generation == self._generation:
@@ -99,6 +104,19 @@ class ModelsPresenter(Presenter[ModelsState]):
                 self._notices.report(error)
 
         self._tasks.io(lambda: self._engine.list_models(summary), done, failed)
+
+    def _ask_servers(self, generation: int) -> None:
+        """Ask the servers whose models fit whether they are there; the list doesn't wait for it."""
+        names = sorted({offer.server for offer in self._offers if offer.server and offer.fits})
+        if not names:
+            return
+
+        def done(troubles: dict[str, str]) -> None:
+            self._troubles = troubles
+            if generation == self._generation and self._known:
+                self._rebuild()
+
+        self._tasks.io(lambda: self._engine.unreachable(names), done, self._notices.report)
 
     def set_volume(self, volume: Volume) -> None:
         """Take the voxels; running needs them."""
@@ -152,7 +170,7 @@ class ModelsPresenter(Presenter[ModelsState]):
     def _rebuild(self) -> None:
         fitting = [offer for offer in self._offers if offer.fits]
         rows = tuple(self._row(offer) for offer in fitting)
-        others = tuple((f"{o.title} {o.version}".strip(), o.why) for o in self._offers if not o.fits)
+        others = tuple((_titled(offer), offer.why) for offer in self._offers if not offer.fits)
         self._publish(ModelsState(rows, others, self._message(bool(rows)), self._volume is not None))
 
     def _message(self, any_fits: bool) -> str:
@@ -163,7 +181,8 @@ class ModelsPresenter(Presenter[ModelsState]):
         return "No installed model fits this series."
 
     def _row(self, offer: ModelOffer) -> ModelRow:
-        parts = ["fits", seconds_in_words(offer.estimate_s), offer.licence]
+        where = f"on {offer.server}" if offer.server else ""
+        parts = [where, "fits", seconds_in_words(offer.estimate_s), offer.licence]
         detail = " · ".join(part for part in parts if part)
         signed = offer.verified == "signed"
         return ModelRow(
@@ -176,7 +195,13 @@ class ModelsPresenter(Presenter[ModelsState]):
             inputs_in_words(offer),
             bool(offer.missing),
             offer.why,
+            offer.server,
+            self._troubles.get(offer.server, "") if offer.server else "",
         )
+
+
+def _titled(offer: ModelOffer) -> str:
+    return f"{offer.title} {offer.version}".strip() + (f" on {offer.server}" if offer.server else "")
 
 
 def inputs_in_words(offer: ModelOffer) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from app.presenters.ports_browser import BrowserEngine
 from app.presenters.ports_derived import DerivedEngine
 from app.presenters.ports_library import LibraryEngine
+from app.presenters.ports_remote import RemoteEngines
 from app.presenters.ports_training import TrainingEngine
 from core.domain.errors import AppError
 from core.domain.explanation import Explanation
@@ -42,7 +43,8 @@ class ModelOffer:
 
     ``verified`` is ``"signed"`` or ``"unsigned"``; ``estimate_s`` is None when nothing was measured yet;
     ``explain_methods`` is empty where no explanation is possible, with the reason in ``explain_why``. ``inputs`` are
-    the contrasts that the model takes together, ``missing`` those that the study of the series lacks.
+    the contrasts that the model takes together, ``missing`` those that the study of the series lacks. ``server``
+    is the name of the model server that has it, empty for a model of this computer.
     """
 
     id: str
@@ -59,6 +61,7 @@ class ModelOffer:
     explain_why: str = ""
     inputs: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    server: str = ""
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ class Tasks(Protocol):
         """Run ``call`` on the GUI thread soon; may be called from any thread."""
 
 
-class ReviewEngine(BrowserEngine, LibraryEngine, DerivedEngine, TrainingEngine, Protocol):
+class ReviewEngine(BrowserEngine, LibraryEngine, DerivedEngine, TrainingEngine, RemoteEngines, Protocol):
     """The services behind the screens; every method blocks."""
 
     @property

@@ -199,6 +199,10 @@ class WindowCommands:
                 lambda file: self.desk.findings.give_mask(str(file)),
             )
 
+    def choose_certificate(self, take: Callable[[Path], None]) -> None:
+        """Ask for the certificate of an authority, beside the window."""
+        self.desk.window.ask_for_file("Certificate of the authority", "PEM (*.pem *.crt *.cer)", take)
+
     def choose_export_folder(self) -> None:
         """Ask where exports go, then export."""
         self.desk.window.ask_for_folder("Folder for exports", self._export_to)

@@ -118,6 +118,7 @@ def list_remote_models(engine: Engine, series_key: str | None = None) -> list[Mo
                 inputs=manifest.inputs,
                 measurements=tuple(f"{item.name} ({item.unit})" for item in manifest.measurements),
                 takes_text=manifest.text is not None,
+                missing_inputs=() if answer is None else answer.missing,
             )
         )
     return rows

@@ -37,6 +37,7 @@ from core.domain.study import PatientIdentity, SeriesKind, SeriesSummary, StudyS
 from core.domain.volume import SeriesIssue, Volume
 from tests.fakes.browser_engine import FakeBrowserEngine
 from tests.fakes.library_engine import FakeLibraryEngine
+from tests.fakes.remote_engines import FakeRemoteEngines
 from tests.fakes.training_engine import FakeTrainingEngine
 
 ORGAN = CodedConcept("39607008", "SCT", "Lung structure")
@@ -125,7 +126,7 @@ MISFIT = ModelOffer(
 )
 
 
-class FakeReviewEngine(FakeBrowserEngine, FakeLibraryEngine, FakeTrainingEngine):
+class FakeReviewEngine(FakeBrowserEngine, FakeLibraryEngine, FakeTrainingEngine, FakeRemoteEngines):
     """Answers from attributes that a test may change; ``errors`` names methods that refuse."""
 
     def __init__(self) -> None:
@@ -153,6 +154,7 @@ class FakeReviewEngine(FakeBrowserEngine, FakeLibraryEngine, FakeTrainingEngine)
         self.time_points = 1
         self.prepare_library()
         self.prepare_training()
+        self.prepare_servers()
 
     def _note(self, name: str, *arguments: Any) -> None:
         self.calls.append((name, *arguments))

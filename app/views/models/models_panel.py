@@ -38,17 +38,19 @@ class ModelCard(QFrame):
         self.setObjectName("card")
         self._cancel = cancel
         self._job_id = ""
+        name, token, tip = _badge(model)
         badge = Label()
-        name, token = ("signed", "verified") if model.verified else ("unsigned", "caution")
         badge.setPixmap(theme.pixmap(name, token, scale=self.devicePixelRatioF()))
-        badge.setToolTip(
-            "Signed: its files are as published" if model.verified else "Unsigned: nobody vouches for it"
-        )
+        badge.setToolTip(tip)
         title = ElidedLabel(model.title)
         self._detail = ElidedLabel("", "faint")
         self.run_button = QPushButton("Run")
         self.run_button.setProperty("role", "primary")
         self._tip = f"Run {model.title} on the open series"
+        if model.server:
+            self._tip = (
+                f"Have {model.server} run {model.title}.\nVoxels and geometry are sent there, no identity."
+            )
         self.run_button.setToolTip(self._tip)
         self.run_button.clicked.connect(run)
         self._stop = IconButton(theme, "close", "Cancel (Ctrl+.)")
@@ -75,13 +77,24 @@ class ModelCard(QFrame):
             self.run_button.setToolTip(f"{self._tip}\n{model.why}")
         self._stop.setVisible(job is not None)
         self._progress.setVisible(job is not None)
+        troubled = job is None and bool(model.trouble)
+        self._detail.set_role("caution" if troubled else "faint")
         if job is None:
-            self._detail.setText(f"{model.version} · {model.detail}")
+            self._detail.setText(model.trouble or f"{model.version} · {model.detail}")
             return
         left = seconds_in_words(job.eta_seconds).removeprefix("~")
         phase = job.phase or ("waiting" if job.state == "queued" else "starting")
         self._detail.setText(" · ".join(part for part in (phase, f"{left} left" if left else "") if part))
         self._progress.set_fraction(job.fraction)
+
+
+def _badge(model: ModelRow) -> tuple[str, str, str]:
+    """Return icon, colour and words of what vouches for a model."""
+    if model.server:
+        return "server", "text_dim", f"Runs on {model.server}, which vouches for its files"
+    if model.verified:
+        return "signed", "verified", "Signed: its files are as published"
+    return "unsigned", "caution", "Unsigned: nobody vouches for it"
 
 
 class ModelsPanel(QWidget):
