@@ -24,10 +24,12 @@ TINY_NETWORK = {
 }
 
 
-def write_lesions(folder: Path, count: int = 12, size: int = 16, *, known: bool = False) -> Path:
+def write_lesions(
+    folder: Path, count: int = 12, size: int = 16, *, known: bool = False, tested: bool = True
+) -> Path:
     """Write ``count`` volumes and their table; the last four are validated and tested, two each.
 
-    Unless ``known`` the first three lack mask, class or volume, one each.
+    Unless ``tested`` the last two train too. Unless ``known`` the first three lack mask, class or volume, one each.
     """
     rng = np.random.default_rng(0)
     axes = np.mgrid[:size, :size, :size]
@@ -48,7 +50,13 @@ def write_lesions(folder: Path, count: int = 12, size: int = 16, *, known: bool 
                 "label": "" if n == 1 and not known else KINDS[kind],
                 "volume": "" if n == 2 and not known else f"{inside.sum() * 8 / 1000:.4f}",
                 "report": f"A {('round', 'square')[kind]} lesion.",
-                "part": "train" if n < count - 4 else "validation" if n < count - 2 else "test",
+                "part": "train"
+                if n < count - 4
+                else "validation"
+                if n < count - 2
+                else "test"
+                if tested
+                else "train",
             }
         )
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as stream:
