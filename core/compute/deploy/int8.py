@@ -4,8 +4,8 @@ Static is the QDQ form with unsigned activations and signed weights per output c
 VNNI multiply fastest; ranges are the extremes over the calibration inputs. Dynamic measures ranges at each call and
 needs no data, but convolutions gain little or lose.
 
-The exporter notes shapes that preprocessing (``quant_pre_process`` with symbolic shapes) must replace first: with
-the old ones ``quantize_dynamic`` fails on the transposed weights of linear layers.
+The exporter notes shapes that preprocessing (``quant_pre_process`` with symbolic shapes) must replace first, or that
+must be dropped: with the old ones ``quantize_dynamic`` fails on the transposed weights of linear layers.
 
 Source: ONNX Runtime documentation, "Quantize ONNX models"; B. Jacob et al., CVPR 2018 (affine quantisation).
 """
@@ -79,7 +79,7 @@ def quantised(model: bytes, kind: Kind, feeds: Sequence[Feed] = ()) -> bytes:
         source, prepared, target = (folder / f"{n}.onnx" for n in ("source", "prepared", "target"))
         source.write_bytes(model)
         try:
-            quant_pre_process(source, prepared, skip_symbolic_shape=False)
+            _prepare(source, prepared)
             if kind == "static":
                 quantize_static(
                     prepared,
@@ -102,6 +102,18 @@ def quantised(model: bytes, kind: Kind, feeds: Sequence[Feed] = ()) -> bytes:
     onnx.checker.check_model(onnx.load_model_from_string(data))
     check_onnx(data)
     return data
+
+
+def _prepare(source: Path, prepared: Path) -> None:
+    """Fold and infer shapes; of a graph that is too much for symbolic shapes the old notes of shapes are dropped."""
+    try:
+        quant_pre_process(source, prepared, skip_symbolic_shape=False)
+        return
+    except Exception:  # noqa: BLE001 - the inference of symbolic shapes fails in many ways; the next step does without
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+    model = onnx.load(prepared)
+    del model.graph.value_info[:]
+    onnx.save(model, prepared)
 
 
 def _standard(data: bytes) -> bytes:
