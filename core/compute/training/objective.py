@@ -238,8 +238,11 @@ def build_objective(recipe: Recipe, counts: Sequence[int] | Mapping[str, Sequenc
     if recipe.tasks is not None and recipe.task == "multitask":
         by_task = counts if isinstance(counts, Mapping) else {}
         weights = TaskWeights(recipe.task_names) if recipe.tasks.weighting == "uncertainty" else None
-        trained, reported = (_of_tasks(recipe, by_task, one, weights) for one in (smoothing, 0.0))
-        return Objective(trained, reported, auxiliary)
+        return Objective(
+            _of_tasks(recipe, by_task, smoothing, weights),
+            _of_tasks(recipe, by_task, 0.0, weights),
+            auxiliary,
+        )
     plain = counts if not isinstance(counts, Mapping) else ()
     class_weight = class_weights(recipe, plain)
     trained, reported = (_build(recipe.loss, class_weight, one) for one in (smoothing, 0.0))

@@ -97,7 +97,7 @@ def whole_answer(
     divisor = max(wanted.divisor, backend.divisor)
     padded = torch.stack([filled_up(image, None, divisor, wanted.pad_value)[0] for image in images])
     answer = backend.answers(padded, text)
-    answers = {task: answer[task].float() for task in recipe.task_names}
+    answers: dict[str, Tensor] = {task: answer[task].float() for task in recipe.task_names}
     if "segmentation" in answers and padded.shape != images.shape:
         sizes = zip(padded.shape[2:], images.shape[2:], strict=True)
         inside = tuple(slice((a - b) // 2, (a - b) // 2 + b) for a, b in sizes)
