@@ -61,10 +61,13 @@ def demo_command(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Do the main job on the embedded sample: import, run, explain, decide, export, verify, draw."""
+    """Do the main job on the embedded sample: import, run, explain, decide, export, verify, draw, train."""
+    from core.cli.demo_training import train_on_reports
     from core.services import demo
 
-    document = demo.run_demo(out, home=home, seed=seed, progress=TerminalProgress())
+    document = demo.run_demo(
+        out, home=home, seed=seed, progress=TerminalProgress(), training=train_on_reports
+    )
 
     def lines() -> list[str]:
         rows = [

@@ -41,6 +41,7 @@ PICTURE_SIZE = (1600, 1200)
 LUNG_WINDOW = Window(-600.0, 1500.0, "lung")
 
 T = TypeVar("T")
+Training = Callable[[Path, Progress], dict[str, Any]]
 
 
 @dataclass
@@ -66,7 +67,12 @@ class DemoLog:
 
 
 def run_demo(
-    out: Path, *, home: Path | None = None, seed: int = 7, progress: Progress = no_progress
+    out: Path,
+    *,
+    home: Path | None = None,
+    seed: int = 7,
+    progress: Progress = no_progress,
+    training: Training | None = None,
 ) -> dict[str, Any]:
     """Do the main job and return what was done and where it lies.
 
@@ -76,6 +82,9 @@ def run_demo(
         Folder that receives the sample, the exports and the pictures.
     home : pathlib.Path or None
         The library; else ``OVERREAD_HOME``, else a library of the demonstration's own under ``out``.
+    training : callable, optional
+        Trains a small model into the folder that it is given and returns what came of it, with a ``summary``. Services
+        don't compute, so the caller brings it.
 
     Raises
     ------
@@ -94,6 +103,10 @@ def run_demo(
     finally:
         board.shutdown()
         engine.close()
+    if training is not None:
+        document["training"] = log.step(
+            "train", lambda: training(out / "training", log.progress), lambda found: str(found["summary"])
+        )
     atomic_write_text(out / "demo.json", json.dumps(document, indent=2, ensure_ascii=False))
     return document
 

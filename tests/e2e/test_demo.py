@@ -35,6 +35,15 @@ def test_it_says_that_all_is_well_and_the_chain_verifies(demo: dict[str, Any]) -
     assert audit["first_bad_seq"] is None
 
 
+def test_it_trains_a_classifier_of_pictures_and_reports(demo: dict[str, Any]) -> None:
+    training = demo["training"]
+    assert training["done"], training["summary"]
+    assert training["network"] == "image_text"
+    assert training["metrics"]["accuracy"] > 0.7
+    assert (Path(training["bundle"]) / "text" / "vocab.txt").is_file()
+    assert any(step["step"] == "train" and "picture and report" in step["summary"] for step in demo["steps"])
+
+
 def test_every_object_was_read_back(demo: dict[str, Any]) -> None:
     exported = [f for f in demo["files"] if "verified" in f]
     assert {f["kind"] for f in exported} >= {"seg", "sr", "pm", "nifti", "pdf"}

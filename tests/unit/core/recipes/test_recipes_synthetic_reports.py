@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from core.domain.errors import InputError
 from core.phantom.chest_reports import chest_report
 from core.phantom.schematic_cxr import draw_cxr
-from core.recipes.cases import Case, Part
+from core.recipes.cases import Part
 from core.recipes.reading import read_case
 from core.recipes.schema import Data
 from core.recipes.sources.registry import list_cases
