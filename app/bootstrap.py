@@ -259,7 +259,7 @@ class Application(QObject):
         self.audit_panel = AuditPanel(self.audit, theme, registry)
         self.watch_section = WatchSection(self.watch, self.identity, registry)
         self.engine_section = EngineSection(self.engines, self.commands.choose_certificate)
-        self.settings_panel = SettingsPanel(self.settings, registry, self.engine_section, self.watch_section)
+        self.settings_panel = SettingsPanel(self.settings, registry, self.watch_section, self.engine_section)
         self.question_stack = QuestionStack(self.questions, theme)
         self.import_panel = ImportPanel(self.imports, self.issues, self.identity, theme, registry)
         self.tags_panel = TagsPanel(self.tags, theme, registry)

@@ -129,7 +129,7 @@ def other_model(name: str, listed: str, found: str) -> SafetyError:
     return SafetyError(
         "engine.other_model",
         f"{name} no longer serves {listed}, but {found}. Nothing was run.",
-        "Look at the new model in Settings and press “Connect” there, or run “overread engine test --accept”.",
+        "Look at it and connect it again: Settings, Change…, Connect; or run “overread engine test NAME --accept”.",
     )
 
 

@@ -241,7 +241,7 @@ def known_model(engine: Engine, entry: RemoteEngine) -> KnownModel:
         raise EnvironmentFault(
             "engine.forgotten",
             f"What is known of the model of {entry.name} is gone or damaged.",
-            "Connect it again in Settings, or by “overread engine test --accept”.",
+            "Connect it again in Settings, or by “overread engine test NAME --accept”.",
         ) from error
 
 

@@ -45,7 +45,13 @@ def test_a_server_is_connected_tested_and_removed(
     QTest.keyClick(running.window, Qt.Key.Key_F10)
     section = running.engine_section
     assert section.isVisible() and not section.list.isVisible()
-    assert section.words.text().startswith("Off.") and not section.test.isEnabled()
+    assert (
+        section.words.text().startswith("Off.")
+        and not section.test.isVisible()
+        and not section.form.isVisible()
+    )
+    QTest.mouseClick(section.add, Qt.MouseButton.LeftButton)
+    assert section.form.isVisible() and section._sent.isVisible()
     assert section.token.echoMode() == QLineEdit.EchoMode.Password
     for field, text in (
         (section.name, "reading-room"),
@@ -57,19 +63,24 @@ def test_a_server_is_connected_tested_and_removed(
     engine.errors["connect_engine"] = EnvironmentFault("engine.unreachable", "It can't be reached.", "Check.")
     QTest.mouseClick(section.connect_button, Qt.MouseButton.LeftButton)
     wait_until(lambda: section.words.text() == "It can't be reached. Check.", "the refusal")
-    assert section.url.text() and section.token.text() == "", "the token stays in no field"
+    assert section.form.isVisible() and section.url.text() and section.token.text() == "", (
+        "the token stays in no field"
+    )
     del engine.errors["connect_engine"]
     QTest.keyClicks(section.token, "t" * 32)
     QTest.mouseClick(section.connect_button, Qt.MouseButton.LeftButton)
     wait_until(lambda: section.list.count() == 1, "the server")
     assert engine.forms[-1].token == "t" * 32
-    assert section.list.currentRow() == 0 and section.test.isEnabled()
+    assert section.list.currentRow() == 0 and section.test.isEnabled() and not section.form.isVisible()
+    QTest.mouseClick(section.change, Qt.MouseButton.LeftButton)
+    assert section.url.text() == "https://reading-room.example:8000" and section.token.text() == ""
+    QTest.mouseClick(section.back, Qt.MouseButton.LeftButton)
     QTest.mouseClick(section.test, Qt.MouseButton.LeftButton)
     wait_until(lambda: section.words.text().startswith("Ready:"), "how it is")
     assert section.words.property("role") == "verified"
     QTest.mouseClick(section.remove, Qt.MouseButton.LeftButton)
     wait_until(lambda: not section.list.isVisible(), "the removal")
-    assert section.name.text() == "" and engine.servers == []
+    assert engine.servers == []
 
 
 def test_a_model_of_a_server_is_marked_in_the_panel(

@@ -1,25 +1,26 @@
-"""Engines on other computers in the settings: connect one, test it, remove it, and what is sent."""
+"""Engines on other computers in the settings: connect one, test it, change it, remove it, and what is sent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QSignalBlocker
-from PySide6.QtWidgets import QGridLayout, QLineEdit, QListWidget, QPushButton, QWidget
+from PySide6.QtCore import QPoint, QSignalBlocker, QTimer
+from PySide6.QtWidgets import QGridLayout, QLineEdit, QListWidget, QPushButton, QScrollArea, QWidget
 
 from app.presenters.ports_remote import EngineForm, EngineOffer
 from app.presenters.remote_engines import SENT, RemoteEnginesPresenter, RemoteEnginesState
 from app.views.widgets.controls import Label, column, plain_tip, row
 
-_WIDTH = 400
-_LIST_HEIGHT = 56
+_WIDTH = 320
+_LINE_HEIGHT, _LINES, _FRAME = 22, 3, 4
 _LONGEST_NAME, _LONGEST_URL, _LONGEST_TOKEN, _LONGEST_PATH = 40, 300, 512, 1000
+_NEW_TOKEN, _KEPT_TOKEN = "from the server's administrator", "kept; enter another to replace it"
 ChooseFile = Callable[[Callable[[Path], None]], None]
 
 
 class EngineSection(QWidget):
-    """Draws the connected servers and the form for another one.
+    """Draws the connected servers; the form for one unfolds when it is asked for.
 
     Parameters
     ----------
@@ -32,32 +33,61 @@ class EngineSection(QWidget):
         self._presenter = presenter
         self._engines: tuple[EngineOffer, ...] = ()
         self._busy = False
+        self._sent_form = False
         self.list = QListWidget()
         self.list.setAccessibleName("Connected engines")
-        self.list.setFixedHeight(_LIST_HEIGHT)
-        self.list.currentRowChanged.connect(self._show_chosen)
+        self.list.setMinimumWidth(_WIDTH)
+        self.list.currentRowChanged.connect(lambda _: self._update_buttons())
+        self.words = Label("", "dim", wrap=True)
+        self.words.setMinimumWidth(_WIDTH)
+        self._sent = Label(SENT, "faint", wrap=True)
+        self.add = _button("Connect an engine…", "Let a server of your house run its model", self._open_empty)
+        self.test = _button(
+            "Test",
+            "Ask the chosen server whether it is ready, knows the token and has the listed model",
+            lambda: presenter.test(self._chosen_name()),
+        )
+        self.change = _button(
+            "Change…", "Enter the chosen server anew, or take the model that it has now", self._open_chosen
+        )
+        self.remove = _button(
+            "Remove",
+            "Forget the chosen server and its token; results that it made stay",
+            lambda: presenter.remove(self._chosen_name()),
+        )
+        self.form = self._make_form(choose_ca)
+        self._acts = QWidget()
+        self._acts.setLayout(row(self.add, self.test, self.change, self.remove, 1, gap=4))
+        self.setLayout(
+            column(
+                Label("Engine on another computer", "section"),
+                self.list,
+                self.form,
+                self.words,
+                self._acts,
+                self._sent,
+                1,
+                gap=4,
+            )
+        )
+        self.form.hide()
+        presenter.attach(self)
+
+    def _make_form(self, choose_ca: ChooseFile) -> QWidget:
         self.name = _field("Name", "reading-room", _LONGEST_NAME)
         self.url = _field("Address", "https://reading-room.example:8000", _LONGEST_URL)
-        self.token = _field("Token", "from the server's administrator", _LONGEST_TOKEN)
+        self.token = _field("Token", _NEW_TOKEN, _LONGEST_TOKEN)
         self.token.setEchoMode(QLineEdit.EchoMode.Password)
-        self.ca_file = _field("CA file", "only if your house has an authority of its own", _LONGEST_PATH)
-        choose = QPushButton("Choose…")
-        choose.clicked.connect(lambda: choose_ca(lambda file: self.ca_file.setText(str(file))))
-        self.connect_button = QPushButton("Connect")
-        self.connect_button.setToolTip(
-            "Ask the server for its model and list it beside those of this computer"
+        self.ca_file = _field("CA file", "of your house, if any", _LONGEST_PATH)
+        self.ca_file.setToolTip("PEM file of the authority that signed the server's certificate")
+        choose = _button(
+            "Choose…", "Choose the PEM file", lambda: choose_ca(lambda file: self.ca_file.setText(str(file)))
         )
-        self.connect_button.clicked.connect(self._connect)
-        self.test = QPushButton("Test")
-        self.test.setToolTip(
-            "Ask the chosen server whether it is ready, knows the token and has the listed model"
+        self.connect_button = _button(
+            "Connect", "Ask the server for its model and list it beside those of this computer", self._connect
         )
-        self.test.clicked.connect(lambda: presenter.test(self._chosen_name()))
-        self.remove = QPushButton("Remove")
-        self.remove.setToolTip("Forget the chosen server and its token; results that it made stay")
-        self.remove.clicked.connect(lambda: presenter.remove(self._chosen_name()))
-        self.words = Label("", "dim", wrap=True)
-        self.setMinimumWidth(_WIDTH)
+        self.connect_button.setProperty("role", "primary")
+        self.back = _button("Back", "Leave everything as it is", lambda: self._unfold(False))
         grid = QGridLayout()
         grid.setHorizontalSpacing(16)
         grid.setVerticalSpacing(4)
@@ -68,61 +98,80 @@ class EngineSection(QWidget):
         grid.addWidget(Label("CA file", "dim"), 3, 0)
         grid.addWidget(self.ca_file, 3, 1)
         grid.addWidget(choose, 3, 2)
-        self.setLayout(
-            column(
-                Label("Engine on another computer", "section"),
-                self.list,
-                grid,
-                row(self.connect_button, self.test, self.remove, 1, gap=8),
-                self.words,
-                Label(SENT, "faint", wrap=True),
-                1,
-                gap=4,
-            )
-        )
-        presenter.attach(self)
+        form = QWidget()
+        form.setLayout(column(grid, row(self.connect_button, self.back, 1, gap=4), gap=4))
+        return form
 
     def show_state(self, state: RemoteEnginesState) -> None:
         """Draw the state; what the reader types stays."""
+        answered = self._busy and not state.busy
         self._busy = state.busy
         if state.engines != self._engines:
             self._fill(state)
-        self.list.setVisible(bool(state.engines))
         self.words.setText(state.words)
         self.words.set_role(state.level)
+        if answered and self._sent_form:
+            self._sent_form = False
+            if state.level != "danger":
+                self._unfold(False)
         self._update_buttons()
+        if answered:
+            QTimer.singleShot(0, self, self._show_answer)
 
     def _fill(self, state: RemoteEnginesState) -> None:
-        chosen = self._chosen_name() or self.name.text().strip()
+        chosen = self.name.text().strip() if self._sent_form else self._chosen_name()
         self._engines = state.engines
         with QSignalBlocker(self.list):
             self.list.clear()
-            for place, engine in enumerate(state.engines):
+            for engine in state.engines:
                 self.list.addItem(f"{engine.name}: {engine.model}")
-                self.list.item(place).setToolTip(plain_tip(f"{engine.model}\n{engine.url}"))
-                if engine.name == chosen:
-                    self.list.setCurrentRow(place)
-        if not self._chosen_name() and not any(engine.name == chosen for engine in state.engines):
-            self._clear_form()
-        else:
-            self._show_chosen()
+                self.list.item(self.list.count() - 1).setToolTip(plain_tip(f"{engine.model}\n{engine.url}"))
+            names = [engine.name for engine in state.engines]
+            self.list.setCurrentRow(names.index(chosen) if chosen in names else 0)
+        self.list.setFixedHeight(_FRAME + _LINE_HEIGHT * min(max(len(names), 1), _LINES))
 
-    def _show_chosen(self, _: int = 0) -> None:
-        """Put the chosen server into the form; its token is kept, not shown."""
-        place = self.list.currentRow()
-        if 0 <= place < len(self._engines):
-            engine = self._engines[place]
-            self.name.setText(engine.name)
-            self.url.setText(engine.url)
-            self.ca_file.setText(engine.ca_file)
-            self.token.clear()
-            self.token.setPlaceholderText("kept; enter another to replace it")
-        self._update_buttons()
-
-    def _clear_form(self) -> None:
+    def _open_empty(self) -> None:
         for field in (self.name, self.url, self.token, self.ca_file):
             field.clear()
-        self.token.setPlaceholderText("from the server's administrator")
+        self.token.setPlaceholderText(_NEW_TOKEN)
+        self._unfold(True)
+
+    def _open_chosen(self) -> None:
+        """Put the chosen server into the form; its token is kept, not shown."""
+        place = self.list.currentRow()
+        if not 0 <= place < len(self._engines):
+            return
+        engine = self._engines[place]
+        self.name.setText(engine.name)
+        self.url.setText(engine.url)
+        self.ca_file.setText(engine.ca_file)
+        self.token.clear()
+        self.token.setPlaceholderText(_KEPT_TOKEN)
+        self._unfold(True)
+
+    def _unfold(self, on: bool) -> None:
+        self.form.setVisible(on)
+        self._update_buttons()
+        if on:
+            self.name.setFocus()
+            QTimer.singleShot(0, self, self._show_whole)
+
+    def _show_answer(self) -> None:
+        """Scroll the settings to what a server answered."""
+        if (scroll := self._scroll()) is not None:
+            scroll.ensureWidgetVisible(self.words, 0, 2 * _LINE_HEIGHT)
+
+    def _show_whole(self) -> None:
+        """Scroll the settings so that the section begins at their top."""
+        scroll = self._scroll()
+        if scroll is not None and scroll.widget() is not None:
+            scroll.verticalScrollBar().setValue(self.mapTo(scroll.widget(), QPoint(0, 0)).y())
+
+    def _scroll(self) -> QScrollArea | None:
+        parent = self.parentWidget()
+        while parent is not None and not isinstance(parent, QScrollArea):
+            parent = parent.parentWidget()
+        return parent
 
     def _chosen_name(self) -> str:
         place = self.list.currentRow()
@@ -136,13 +185,28 @@ class EngineSection(QWidget):
             self.ca_file.text().strip(),
         )
         self.token.clear()
+        self._sent_form = bool(form.name and form.url)
         self._presenter.connect(form)
 
     def _update_buttons(self) -> None:
-        chosen = bool(self._chosen_name())
+        known, unfolded = bool(self._engines), not self.form.isHidden()
+        self.list.setVisible(known)
+        self._acts.setVisible(not unfolded)
+        self._sent.setVisible(known or unfolded)
+        self.add.setText("Add…" if known else "Connect an engine…")
+        chosen = bool(self._chosen_name()) and not self._busy
+        for button in (self.test, self.change, self.remove):
+            button.setVisible(known)
+            button.setEnabled(chosen)
+        self.add.setEnabled(not self._busy)
         self.connect_button.setEnabled(not self._busy)
-        self.test.setEnabled(chosen and not self._busy)
-        self.remove.setEnabled(chosen and not self._busy)
+
+
+def _button(text: str, tip: str, pressed: Callable[[], None]) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.clicked.connect(lambda: pressed())
+    return button
 
 
 def _field(name: str, example: str, longest: int) -> QLineEdit:

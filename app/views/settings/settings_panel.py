@@ -1,6 +1,6 @@
 """The settings panel: looks, keys, read-first mode, the reader's name; each change takes effect at once.
 
-Further sections stand at its right.
+Further sections stand at its right, one below the other.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class SettingsPanel(QWidget):
             grid.addWidget(field, line, 1)
         checks = column(self.read_first, self.texts, 1, gap=8)
         left = column(grid, checks, gap=12)
-        body = panel("plain", column(row(left, 1, *sections, gap=24), 1, margins=(12, 12, 12, 8)))
+        right = column(*sections, 1, gap=16)
+        body = panel("plain", column(row(left, 1, right, gap=24), 1, margins=(12, 12, 12, 8)))
         # A narrow window scrolls the panel: it must not push the other panels aside.
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
