@@ -97,7 +97,8 @@ def image_text(
     ValueError
         For an image network that isn't one of ours, an unknown fusion or field.
     """
-    from models.networks.registry import SPECS, build
+    from models.networks.registry import build
+    from models.networks.specs import SPECS
 
     if image not in SPECS or image == "image_text":
         raise ValueError(f"image {image!r} is no picture classifier of the registry")
