@@ -12,10 +12,17 @@ import torch
 from torch import nn
 
 from core.bundles.manifest import Network
+from core.compute.deploy import int8
 from core.compute.deploy.engines import Inputs, Recorder, Variant, compare, largest_difference
 from core.compute.deploy.int8 import feed_of, quantised
 from core.compute.deploy.measuring import mean_dice
-from core.compute.deploy.onnx_files import check_graph, opset_of, require_openvino
+from core.compute.deploy.onnx_files import (
+    check_graph,
+    check_openvino,
+    opset_of,
+    require_openvino,
+    write_openvino,
+)
 from core.compute.deploy.pruning import prune
 from core.compute.deploy.table import choose, rows_of
 from core.compute.deploy.torchscript import load_torchscript, torchscript_of
@@ -140,6 +147,32 @@ def test_openvino_that_is_absent_names_its_extra(monkeypatch: pytest.MonkeyPatch
         require_openvino()
     assert "overread[fast]" in refusal.value.remedy
     assert callable(loaded.has_openvino)
+
+
+def test_openvino_files_answer_as_the_network(graph: bytes, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    xml, weights = write_openvino(graph, tmp_path / "openvino")
+    assert weights.stat().st_size > 1000
+    exact = TorchBackend(network(), "torch", dims=2)
+    assert check_openvino(xml, exact, [Inputs(pictures())]) < 1e-4
+    other = copy.deepcopy(network())
+    other.get_submodule("head.out").bias.add_(0.01)
+    with pytest.raises(BugError, match="OpenVINO's files differ"):
+        check_openvino(xml, TorchBackend(other, "torch", dims=2), [Inputs(pictures())])
+
+
+def test_a_graph_with_shapes_beyond_inference_is_quantised_all_the_same(
+    graph: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = int8.quant_pre_process
+
+    def failing(*given: object, skip_symbolic_shape: bool) -> None:
+        if not skip_symbolic_shape:
+            raise TypeError("object of type 'NoneType' has no len()")
+        whole(*given, skip_symbolic_shape=True)
+
+    monkeypatch.setattr(int8, "quant_pre_process", failing)
+    assert len(quantised(graph, "dynamic")) > 1000
 
 
 @pytest.mark.parametrize(
