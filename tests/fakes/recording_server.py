@@ -6,6 +6,7 @@ Also answers by itself where a test needs a server that misbehaves.
 from __future__ import annotations
 
 import http.client
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,9 +42,16 @@ class Recorded:
         return b"".join(self.requests)
 
 
+class _Server(ThreadingHTTPServer):
+    """Says nothing of connections that break off."""
+
+    def handle_error(self, *_: object) -> None:
+        """Keep quiet."""
+
+
 @contextmanager
-def serving(answering: Answering) -> Iterator[Recorded]:
-    """Serve with a function of method, path and body."""
+def serving(answering: Answering, context: ssl.SSLContext | None = None) -> Iterator[Recorded]:
+    """Serve with a function of method, path and body; encrypted with a context."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -82,9 +90,11 @@ def serving(answering: Answering) -> Iterator[Recorded]:
 
         do_GET = do_POST = _answer  # noqa: N815 - the names that http.server asks for
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    recorded = Recorded(f"http://127.0.0.1:{server.server_address[1]}")
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    recorded = Recorded(f"{'http' if context is None else 'https'}://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
