@@ -51,7 +51,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tls-cert", type=Path)
     parser.add_argument("--tls-key", type=Path)
     parser.add_argument("--ray", action="store_true")
-    parser.add_argument("--address", default="")
+    parser.add_argument("--address", default="local")
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--home", type=Path)
     parser.add_argument("--json", action="store_true")
@@ -134,12 +134,14 @@ def predictor_for(bundle: Bundle, limits: Limits, options: argparse.Namespace, p
                 "serve.device", f"There is no device “{device}”.", "Use auto, cpu, cuda or cuda:1."
             )
     threads = options.threads or thread_count(bundle.manifest.is_3d, len(devices))
-    model = ModelSettings(bundle.path, paths.root, devices, threads, options.batch, limits=limits)
+    # whole volumes of several requests at a time would fill the memory
+    most = 1 if bundle.manifest.is_3d else options.batch
+    model = ModelSettings(bundle.path, paths.root, devices, threads, most, limits=limits)
     if options.ray:
         # loaded only when asked for: Ray is an extra
         from core.server.ray_serve import RayPredictor
 
-        return RayPredictor(model, options.address, options.replicas)
+        return RayPredictor(bundle, model, options.address, options.replicas)
     return ModelPool(model)
 
 

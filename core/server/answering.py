@@ -1,7 +1,7 @@
 """A model that answers items, several at a time where it can; loads torch.
 
-Pictures for a classifier are prepared one by one and go through the network together. Everything else (volumes,
-reports, several contrasts) takes the way of ``run_bundle``, one after the other. Both give the numbers that
+Images for a classifier (with their reports, where it reads them) are prepared one by one and go through the network
+together. Everything else takes the way of ``run_bundle``, one after the other. Both give the numbers that
 ``run_bundle`` gives.
 """
 
@@ -23,14 +23,16 @@ import torch
 from numpy.typing import NDArray
 
 from core.bundles.bundle import Bundle
-from core.compute.inference.backends import Backend, is_out_of_memory
-from core.compute.inference.classify import classify, pooled_features
+from core.compute.inference.backends import Engine, is_out_of_memory
+from core.compute.inference.classify import calibrated, pooled_features
+from core.compute.inference.contrasts import classifier_input, named_contrasts
 from core.compute.inference.loaded import LoadedModel, ModelCache
 from core.compute.inference.networks import available_device
 from core.compute.inference.output import InferenceOutput
-from core.compute.inference.prepare import check_geometry, prepare_image
+from core.compute.inference.prepare import prepare_image
 from core.compute.inference.probe import choose_backend
 from core.compute.inference.run import run_bundle
+from core.compute.text import TextEncoder
 from core.config.logs import places, told
 from core.domain.errors import AppError, BugError, EnvironmentFault, InputError
 from core.domain.segmentation import Segmentation
@@ -50,8 +52,9 @@ Done = TypeVar("Done")
 class Prepared:
     """An item that was read.
 
-    ``picture`` is the network's input ``(1, C, H, W)`` float32 where several can be stacked, ``failed`` the answer
-    when the item was refused; ``seconds`` is what reading took.
+    ``picture`` is the network's input ``(1, C, …)`` float32 where several can be stacked, ``ids`` its report
+    ``(1, L)`` int64 for a model that reads one, ``failed`` the answer when the item was refused; ``seconds`` is what
+    reading took, ``notes`` what could not be done as wished.
     """
 
     item: Item
@@ -59,6 +62,8 @@ class Prepared:
     picture: torch.Tensor | None
     seconds: float
     failed: Answer | None = None
+    ids: torch.Tensor | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...] | None:
@@ -87,14 +92,11 @@ class Answerer:
         self._cache = ModelCache()
         self.device, note = available_device(device)
         self._notes = [note] if note else []
-        self._stackable = (
-            self._manifest.task == "classification"
-            and not self._manifest.is_3d
-            and not getattr(self._manifest, "text", None)
-            and not getattr(self._manifest, "inputs", ())
-        )
+        self._stackable = self._manifest.task == "classification"
+        text = self._manifest.text
+        self._encoder = TextEncoder.from_bytes(bundle.read(text.vocabulary_file), text) if text else None
         self._model: LoadedModel = self._cache.get(bundle, self.device)
-        self._engine: Backend
+        self._engine: Engine
         self._engine, _ = choose_backend(self._model, probe_folder)
         self._model.chosen = self._engine
 
@@ -115,14 +117,22 @@ class Answerer:
                 upload.name: read_upload(upload, self._manifest, self._limits, self._temp)
                 for upload in item.uploads
             }
-            picture = None
-            if self._stackable and len(volumes) == 1:
-                volume = next(iter(volumes.values()))
-                check_geometry(self._manifest, volume)
-                picture = prepare_image(volume, self._manifest)
-            return Prepared(item, volumes, picture, taken())
+            if not self._stackable:
+                return Prepared(item, volumes, None, taken())
+            contrasts = named_contrasts(self._manifest, _given(volumes))
+            notes = tuple(f"run without {name}: no such image was given" for name in contrasts.missing)
+            picture = classifier_input(contrasts, self._manifest)
+            return Prepared(item, volumes, picture, taken(), ids=self._ids(item.text), notes=notes)
 
         return guarded(read, lambda refusal: Prepared(item, {}, None, taken(), refusal))
+
+    def _ids(self, text: str | None) -> torch.Tensor | None:
+        """Return ``(1, L)`` int64 ids of a report, zeros for none; None for a model that reads none."""
+        if self._encoder is None or self._manifest.text is None:
+            return None
+        if text is None or not text.strip():
+            return torch.zeros((1, self._manifest.text.max_tokens), dtype=torch.int64)
+        return torch.tensor([self._encoder.encode(text)], dtype=torch.int64)
 
     def answer(self, together: Sequence[Prepared]) -> list[Answer]:
         """Answer items in their order; those of one shape go through the network together."""
@@ -143,8 +153,7 @@ class Answerer:
         """Answer pictures of one shape; when that fails, halves, so that one picture can't fail the others."""
         try:
             started = time.perf_counter()
-            pictures = [one.picture for one in stack if one.picture is not None]
-            logits = self._engine(torch.cat(pictures) if len(pictures) > 1 else pictures[0]).cpu()
+            logits = self._logits(stack).cpu()
             seconds = time.perf_counter() - started
         except Exception as error:  # noqa: BLE001 - whatever an engine raises becomes the refusal of one picture
             if len(stack) == 1:
@@ -159,16 +168,26 @@ class Answerer:
             for row, one in enumerate(stack)
         ]
 
+    def _logits(self, stack: Sequence[Prepared]) -> torch.Tensor:
+        """Return ``(N, classes)``."""
+        pictures = torch.cat([one.picture for one in stack if one.picture is not None])
+        reports = [one.ids for one in stack if one.ids is not None]
+        if not reports:
+            return self._engine(pictures)
+        outputs = self._engine.outputs(pictures, torch.cat(reports))
+        return outputs.get("classification", next(iter(outputs.values())))
+
     def _classified(self, one: Prepared, logits: torch.Tensor, seconds: float, batch: int) -> Answer:
         assert one.picture is not None
-        found = classify(one.picture, self._model, _Known(logits, self._engine))
+        found = calibrated(logits, one.picture, self._model)
         document = self._document(one.seconds + seconds, batch)
+        document["notes"] += one.notes
         document |= {
             "prediction_set": list(found.prediction_set),
             "uncertainty": _finite(found.uncertainty),
             "out_of_distribution": _finite(found.out_of_distribution),
         }
-        names = [label.name for label in sorted(self._manifest.labels, key=lambda label: label.value)]
+        names = [label.name for label in self._manifest.image_classes]
         _add_classes(document, dict(zip(names, map(float, found.probabilities), strict=True)))
         if one.item.features:
             document["features"] = self._features(one.picture)
@@ -178,13 +197,13 @@ class Answerer:
         """Answer one item the long way."""
         output = run_bundle(
             self.bundle,
-            self._input(one),
+            _given(one.volumes),
+            text=one.item.text,
             device=self.device,
             cache=self._cache,
             probe_folder=self._probe_folder,
-            **({"text": one.item.text} if one.item.text is not None else {}),
         )
-        volume = next(iter(one.volumes.values()))
+        volume = self._first(one.volumes)
         seconds = sum(output.seconds.get(phase, 0.0) for phase in ("preprocess", "infer", "postprocess"))
         document = self._document(one.seconds + seconds, 1)
         document["notes"] += list(output.fallbacks)
@@ -196,7 +215,7 @@ class Answerer:
             "engine": output.backend,
             "measurements": [
                 {"name": each.name, "value": float(each.value), "unit": each.unit}
-                for each in getattr(output, "measurements", ())
+                for each in output.measurements
             ],
         }
         _add_classes(document, self._in_order(output))
@@ -206,17 +225,18 @@ class Answerer:
             document["features"] = self._features_of_volume(volume)
         return _answer(document, 1)
 
-    def _input(self, one: Prepared) -> Any:
-        """What ``run_bundle`` takes: one volume, or one per contrast."""
-        if len(one.volumes) == 1 and "" in one.volumes:
-            return one.volumes[""]
-        return one.volumes
+    def _first(self, volumes: dict[str, Volume]) -> Volume:
+        """Return the image on whose grid the answer lies: the first of the manifest's contrasts that was given."""
+        return next(
+            (volumes[name] for name in self._manifest.inputs if name in volumes), next(iter(volumes.values()))
+        )
 
     def _in_order(self, output: InferenceOutput) -> dict[str, float]:
         """Class → probability in the order of the manifest."""
         found = {each.label: each.probability for each in output.classes}
-        known = (*getattr(self._manifest, "classes", ()), *self._manifest.labels)
-        return {label.name: found[label.name] for label in known if label.name in found}
+        return {
+            label.name: found[label.name] for label in self._manifest.image_classes if label.name in found
+        }
 
     def _add_segments(
         self, document: dict[str, Any], volume: Volume, labels: NDArray[np.uint8], whole: bool
@@ -277,17 +297,9 @@ class Answerer:
         }
 
 
-class _Known:
-    """An engine that has answered already."""
-
-    def __init__(self, logits: torch.Tensor, of: Backend) -> None:
-        self._logits = logits
-        self.name, self.device, self.exact = of.name, of.device, of.exact
-
-    def __call__(self, batch: torch.Tensor, cancel: object = None) -> torch.Tensor:
-        """Return what is known."""
-        del batch, cancel
-        return self._logits
+def _given(volumes: dict[str, Volume]) -> Volume | dict[str, Volume]:
+    """Return what ``run_bundle`` takes: one volume, or one per contrast."""
+    return volumes[""] if set(volumes) == {""} else volumes
 
 
 def guarded(do: Callable[[], Done], refuse: Callable[[Answer], Done]) -> Done:

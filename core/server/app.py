@@ -112,17 +112,19 @@ def _add_routes(api: FastAPI, ends: _Endpoints) -> None:
     refusals: dict[int | str, dict[str, Any]] = {
         status: {"model": Refusal} for status in (400, 401, 408, 413, 415, 422, 429, 431, 500, 503)
     }
-    get = {"methods": ["GET"]}
-    bare = {status: refusals[status] for status in (400, 401, 429, 431)}
+    bare: dict[int | str, dict[str, Any]] = {status: refusals[status] for status in (400, 401, 429, 431)}
     unready: dict[int | str, dict[str, Any]] = {
         400: refusals[400],
         431: refusals[431],
         503: {"model": Health},
     }
-    api.add_api_route("/health", ends.health, response_model=Health, responses=unready, **get)
-    api.add_api_route("/model/info", ends.info, response_model=ModelInfo, responses=bare, **get)
-    page = {**bare, 200: {"content": {"text/plain": {}}, "description": "For Prometheus."}}
-    api.add_api_route("/metrics", ends.metrics, response_class=Response, responses=page, **get)
+    api.add_api_route("/health", ends.health, response_model=Health, responses=unready, methods=["GET"])
+    api.add_api_route("/model/info", ends.info, response_model=ModelInfo, responses=bare, methods=["GET"])
+    page: dict[int | str, dict[str, Any]] = {
+        **bare,
+        200: {"content": {"text/plain": {}}, "description": "For Prometheus."},
+    }
+    api.add_api_route("/metrics", ends.metrics, response_class=Response, responses=page, methods=["GET"])
     one = {"file": _FILE, **_OPTIONS}
     many = {"files": {"type": "array", "items": _FILE, "minItems": 1}, **_OPTIONS}
     for path, end, model, properties, needed in (
