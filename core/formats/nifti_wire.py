@@ -92,9 +92,7 @@ def label_map_of(data: bytes, geometry: VolumeGeometry, values: frozenset[int]) 
         holds values that stand for nothing.
     """
     voxels = int(np.prod(geometry.shape_kji, dtype=np.int64))
-    labels, affine = _unpacked(data, _HEADER_BYTES + 8 * voxels)
-    if labels.ndim != 3 or labels.shape != geometry.shape_ijk:
-        raise _other_grid(f"it has {labels.shape} voxels instead of {geometry.shape_ijk}")
+    labels, affine = _unpacked(data, _HEADER_BYTES + 8 * voxels, geometry.shape_ijk)
     try:
         found = VolumeGeometry(geometry.shape_kji, lps_from_ras_affine(affine))
     except SafetyError:
@@ -129,12 +127,25 @@ def _upright(volume: Volume, single: bool) -> tuple[NDArray[Any], Window | None]
     return voxels, window
 
 
-def _unpacked(data: bytes, most: int) -> tuple[NDArray[Any], NDArray[np.float64]]:
+def _unpacked(
+    data: bytes, most: int, shape_ijk: tuple[int, int, int]
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Return voxels ``(I, J, K)`` and RAS affine of a file of at most ``most`` bytes."""
     import nibabel
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
 
+    raised = (
+        ImageFileError,
+        HeaderDataError,
+        WrapStructError,
+        ValueError,
+        TypeError,
+        IndexError,
+        OSError,
+        EOFError,
+    )
     if data[:2] == b"\x1f\x8b":
         try:
             unpacker = zlib.decompressobj(wbits=31)
@@ -149,8 +160,10 @@ def _unpacked(data: bytes, most: int) -> tuple[NDArray[Any], NDArray[np.float64]
     try:
         image = kind.from_bytes(data)
         # an array proxy with scaling yields floats, which are refused below
+        if image.shape != shape_ijk:
+            raise _other_grid(f"it has {image.shape} voxels instead of {shape_ijk}")
         return np.asarray(image.dataobj), np.asarray(image.affine, dtype=np.float64)
-    except (ImageFileError, HeaderDataError, ValueError, TypeError, IndexError, OSError, EOFError) as error:
+    except raised as error:
         raise _damaged(type(error).__name__) from None
 
 
