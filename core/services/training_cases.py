@@ -61,6 +61,11 @@ def why_not_trainable(bundle: Bundle) -> tuple[str, str]:
             "training.multitask",
             f"{bundle.manifest.title} answers several questions at once; that can't be trained here.",
         )
+    if bundle.manifest.inputs or bundle.manifest.text is not None:
+        return (
+            "training.several_inputs",
+            f"{bundle.manifest.title} takes more than one series; that can't be trained from verdicts here.",
+        )
     return "", ""
 
 
