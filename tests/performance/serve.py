@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import platform
 import signal
@@ -22,9 +23,10 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +108,13 @@ def requests_of(data: Path, token: str) -> list[bytes]:
     return made
 
 
-async def _client(port: int, mine: list[bytes], seconds: list[float], bodies: list[bytes]) -> None:
+async def _client(
+    port: int, mine: Iterable[bytes], seconds: list[float], bodies: list[bytes], until: float = math.inf
+) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for request in mine:
+        if time.perf_counter() > until:
+            break
         started = time.perf_counter()
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
@@ -121,15 +127,23 @@ async def _client(port: int, mine: list[bytes], seconds: list[float], bodies: li
     writer.close()
 
 
-async def _load(port: int, requests: list[bytes], clients: int, count: int) -> dict[str, Any]:
-    """Let ``clients`` ask ``count`` times altogether; requests per second, seconds of each."""
+async def _load(port: int, requests: list[bytes], clients: int, length_s: float) -> dict[str, Any]:
+    """Let ``clients`` ask for some seconds; requests per second, quantiles of latency."""
     seconds: list[float] = []
     bodies: list[bytes] = []
-    asked = [requests[number % len(requests)] for number in range(count)]
     started = time.perf_counter()
-    await asyncio.gather(*(_client(port, asked[n::clients], seconds, bodies) for n in range(clients)))
+    asking = (
+        _client(port, cycle(requests[n:] + requests[:n]), seconds, bodies, started + length_s)
+        for n in range(clients)
+    )
+    await asyncio.gather(*asking)
     taken = time.perf_counter() - started
-    return {"per_s": count / taken, "p50_ms": quantile(seconds, 50), "p95_ms": quantile(seconds, 95)}
+    return {
+        "per_s": len(seconds) / taken,
+        "p50_ms": quantile(seconds, 50),
+        "p95_ms": quantile(seconds, 95),
+        "requests": len(seconds),
+    }
 
 
 def quantile(seconds: list[float], percent: int) -> float:
@@ -145,15 +159,15 @@ async def _answers(port: int, requests: list[bytes]) -> list[dict[str, Any]]:
 
 def compare(options: argparse.Namespace, ports: dict[str, int], requests: list[bytes]) -> dict[str, Any]:
     """Ask both in turn."""
-    loads = {"16 clients": (16, options.requests), "1 client": (1, options.requests // 8)}
+    loads = {"16 clients": (16, options.seconds), "1 client": (1, options.seconds / 2)}
     found: dict[str, dict[str, list[dict[str, Any]]]] = {name: {who: [] for who in ports} for name in loads}
     for port in ports.values():
-        asyncio.run(_load(port, requests, 16, 64))
+        asyncio.run(_load(port, requests, 16, 1.0))
     for number in range(options.rounds):
         order = list(ports.items()) if number % 2 == 0 else list(ports.items())[::-1]
-        for name, (clients, count) in loads.items():
+        for name, (clients, length_s) in loads.items():
             for who, port in order:
-                found[name][who].append(asyncio.run(_load(port, requests, clients, count)))
+                found[name][who].append(asyncio.run(_load(port, requests, clients, length_s)))
     both = {who: asyncio.run(_answers(port, requests)) for who, port in ports.items()}
     gap = max(
         abs(mine["probabilities"][label] - theirs["probabilities"][label])
@@ -217,7 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=800, help="of the 16 clients together, per round")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of the 16 clients, per server and round")
     parser.add_argument("--threads", type=int, default=0, help="of our model process; 0 chooses")
     parser.add_argument("--peer-port", type=int, default=8917)
     parser.add_argument("--peer", type=int, default=0, help=argparse.SUPPRESS)
