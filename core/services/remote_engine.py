@@ -17,6 +17,7 @@ from core.config.atomic import atomic_write_bytes
 from core.config.settings import RemoteEngine, ServedModel
 from core.domain.audit import AuditCode
 from core.domain.errors import AppError, EnvironmentFault, InputError, SafetyError
+from core.jobs import server_refusals as refusals
 from core.jobs.messages import ServerSpec
 from core.jobs.server_address import ServerAddress, checked_address
 from core.jobs.server_client import Patience, ServerClient
@@ -108,7 +109,10 @@ def connect_engine(
     address = checked_address(name, url, token, ca_file=path or None, allow_plain=allow_plain)
     info = ServerClient(address, patience).model_info()
     manifest, knows = manifest_of(engine, info, name)
-    served = ServedModel(id=info.id, version=info.version, sha256=info.sha256, title=info.title[:120])
+    try:
+        served = ServedModel(id=info.id, version=info.version, sha256=info.sha256, title=info.title[:120])
+    except ValueError:
+        raise refusals.not_understood(name, "its model's identity") from None
     entry = RemoteEngine(name=name, url=address.url, ca_file=path, allow_plain=allow_plain, model=served)
     known = _known_by(engine, name) is not None
     _record(engine, entry, "U" if known else "C")
