@@ -96,7 +96,7 @@ def _lines(document: dict[str, Any]) -> Sequence[str]:
 
 
 def _quality(row: dict[str, Any]) -> str:
-    found = [f"{name} {row[name]:.3f}" for name in ("accuracy", "dice") if row[name] is not None]
+    found = [f"{name} {row[name]:.3f}" for name in ("accuracy", "dice", "numbers") if row[name] is not None]
     return ", ".join(found) or "–"
 
 

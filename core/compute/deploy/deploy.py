@@ -27,7 +27,7 @@ from core.compute.deploy.measuring import (
 from core.compute.deploy.onnx_files import check_graph, check_openvino, onnx_graph, opset_of, write_openvino
 from core.compute.deploy.request import REPORT_FILE, TABLE_FILE, Request, parsed_formats
 from core.compute.deploy.slimming import PRUNED_FOLDER, TUNING_FOLDER, Slimmed, slim
-from core.compute.deploy.table import LOSS_ALLOWED, choose, column, lost, markdown, rows_of
+from core.compute.deploy.table import LOSS_ALLOWED, QUALITIES, choose, column, lost, markdown, rows_of
 from core.compute.deploy.torchscript import load_torchscript, torchscript_of
 from core.compute.deploy.views import write_mlflow, write_monai, write_triton
 from core.compute.evaluation.assess import json_ready
@@ -49,6 +49,7 @@ from models.networks.parts import parts_of
 
 _CHECKED, _CALIBRATED = 4, 96
 _BUNDLE_FOLDER = "bundle"
+_COLUMNS = ("size_mb", "max_abs_difference", "latency_ms", "latency_ratio")
 _TITLES = {
     "eager": "torch, float32",
     "channels_last_bf16": "torch, channels last, bfloat16",
@@ -99,7 +100,8 @@ def deploy(
     -------
     dict
         ``files``, and by form ``size_mb``, ``max_abs_difference``, ``latency_ms``, ``latency_ratio``, ``accuracy``,
-        ``dice``; ``table`` (a row per form), ``chosen``, ``pruning``, ``notes``, ``bundle`` (with INT8 or pruned).
+        ``dice``, ``numbers``; ``table`` (a row per form), ``chosen``, ``pruning``, ``notes``, ``bundle`` (with INT8 or
+        pruned).
         Also written to ``deploy.json`` and ``deploy.md``.
 
     Raises
@@ -325,17 +327,7 @@ class _Job:
         document: dict[str, Any] = {
             "model": {"id": manifest.id, "version": manifest.version, "task": manifest.task},
             "files": self.files,
-            **{
-                name: column(self.variants, name)
-                for name in (
-                    "size_mb",
-                    "max_abs_difference",
-                    "latency_ms",
-                    "latency_ratio",
-                    "accuracy",
-                    "dice",
-                )
-            },
+            **{name: column(self.variants, name) for name in (*_COLUMNS, *QUALITIES)},
             "cases": self.variants[0].cases,
             "chosen": next(v.name for v in self.variants if v.chosen),
             "table": rows_of(self.variants),

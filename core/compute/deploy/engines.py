@@ -167,7 +167,7 @@ class Variant:
     against : str
         The form that it must agree with, the first one by default; of a pruned network its own plain form.
     quality : mapping
-        ``accuracy`` and ``dice`` on the cases, where there are any.
+        ``accuracy``, ``dice`` and ``numbers`` on the cases, where there are any.
     """
 
     name: str

@@ -88,7 +88,9 @@ def measure_quality(
     progress: Progress = no_progress,
     cancel: CancelToken | None = None,
 ) -> None:
-    """Set accuracy (classes) and mean Dice (structures) of every variant on the same cases.
+    """Set accuracy (classes), mean Dice (structures) and ``numbers`` of every variant on the same cases.
+
+    ``numbers`` is 1 less the mean absolute error of the measurements in their standard deviations.
 
     A case that a variant can't answer counts for none of them.
     """
@@ -154,6 +156,15 @@ def _parts(
     if answer.labels is not None and content.labels is not None:
         values = cases.structures.values() or [item.value for item in manifest.structures]
         yield "dice", mean_dice(answer.labels, content.labels, values)
+    known = {**case.values, **content.values}
+    found = {item.name: item.value for item in answer.measurements}
+    errors = [
+        abs(found[item.name] - known[item.name]) / item.std
+        for item in manifest.measurements
+        if item.name in known and item.name in found
+    ]
+    if errors:
+        yield "numbers", 1.0 - float(np.mean(errors))
 
 
 def mean_dice(given: NDArray[np.uint8], truth: NDArray[np.uint8], values: Iterable[int]) -> float:

@@ -10,14 +10,16 @@ from core.compute.deploy.engines import Variant
 
 LOSS_ALLOWED = 0.01
 WORTH = 1.15
+QUALITIES = ("accuracy", "dice", "numbers")
 _HEADINGS = ("Form", "Size (MB)", "Latency (ms)", "× torch", "Largest difference", "Quality", "n", "Choice")
 
 
 def choose(variants: Sequence[Variant]) -> Variant:
     """Mark the fastest form that keeps the model's answers, and say of each other one why not.
 
-    A form of the same weights in float32 keeps them. Any other must lose at most one point of accuracy (or Dice) on
-    real cases, and be 1.15 times as fast as the fastest exact form to be worth it; without cases it isn't chosen.
+    A form of the same weights in float32 keeps them. Any other must lose at most one point of accuracy, Dice or
+    numbers on real cases, and be 1.15 times as fast as the fastest exact form to be worth it; without cases it isn't
+    chosen.
     """
     base = variants[0]
     for variant in variants:
@@ -50,7 +52,7 @@ def _against(variant: Variant, base: Variant, exact: Variant) -> str:
 
 
 def lost(variant: Variant, base: Variant) -> float | None:
-    """Return the largest loss of accuracy or Dice against the first form (0…1); None where nothing was measured."""
+    """Return the largest loss of quality against the first form (0…1); None where nothing was measured."""
     both = [base.quality[name] - variant.quality[name] for name in base.quality if name in variant.quality]
     return max(both) if both else None
 
@@ -71,8 +73,7 @@ def rows_of(variants: Sequence[Variant]) -> list[dict[str, Any]]:
             "latency_ms": _number(v.latency_ms),
             "latency_ratio": _number(v.fastest_ms / base.fastest_ms),
             "max_abs_difference": _number(v.difference),
-            "accuracy": v.quality.get("accuracy"),
-            "dice": v.quality.get("dice"),
+            **{name: v.quality.get(name) for name in QUALITIES},
             "cases": v.cases,
             "chosen": v.chosen,
             "reason": v.reason,
@@ -94,7 +95,7 @@ def markdown(title: str, document: Mapping[str, Any]) -> str:
         "",
         f"Latency: median of one call on {document['input']['shape']} ({document['input']['source']}), "
         f"{document['threads']} threads, the forms in turn; × torch: of the fastest calls. Quality: accuracy of the "
-        "classes, Dice of the structures.",
+        "classes, Dice of the structures, numbers: 1 less their mean error in standard deviations.",
     ]
     pruning = document.get("pruning")
     if pruning:
@@ -113,7 +114,7 @@ def markdown(title: str, document: Mapping[str, Any]) -> str:
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    quality = [f"{name} {row[name]:.4f}" for name in ("accuracy", "dice") if row[name] is not None]
+    quality = [f"{name} {row[name]:.4f}" for name in QUALITIES if row[name] is not None]
     return [
         str(row["title"]),
         f"{row['size_mb']:.2f}",

@@ -26,6 +26,7 @@ from core.compute.inference.networks import load_network
 from core.compute.training.run import train_recipe
 from core.domain.errors import EnvironmentFault, InputError
 from tests.fakes.bundles import make_classification_bundle, make_segmentation_bundle
+from tests.fakes.multitask_bundles import make_multitask_bundle
 from tests.fakes.shape_training import shape_recipe, write_shapes
 
 
@@ -278,3 +279,16 @@ def test_formats_whose_package_is_absent_name_the_extra(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EnvironmentFault, match="MLflow"):
         deploy(tmp_path / "model", formats="mlflow", out=tmp_path / "out")
+
+
+def test_a_model_of_several_tasks_keeps_its_named_outputs(tmp_path: Path) -> None:
+    make_multitask_bundle(tmp_path / "model")
+    document = deploy(
+        tmp_path / "model", formats="onnx,mlflow,triton", int8="dynamic", out=tmp_path / "out", rounds=1
+    )
+    home = next((tmp_path / "out" / "triton").iterdir())
+    config = text_format.Parse((home / "config.pbtxt").read_text(), _triton_message())
+    assert [item.name for item in config.output] == ["segmentation", "classification", "regression"]
+    signature = mlflow.models.get_model_info(document["files"]["mlflow"]).signature
+    assert signature.outputs.input_names() == ["segmentation", "classification", "regression"]
+    assert document["max_abs_difference"]["onnxruntime"] == 0.0
