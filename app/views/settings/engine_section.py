@@ -164,8 +164,9 @@ class EngineSection(QWidget):
     def _show_whole(self) -> None:
         """Scroll the settings so that the section begins at their top."""
         scroll = self._scroll()
-        if scroll is not None and scroll.widget() is not None:
-            scroll.verticalScrollBar().setValue(self.mapTo(scroll.widget(), QPoint(0, 0)).y())
+        content = None if scroll is None else scroll.widget()
+        if scroll is not None and content is not None:
+            scroll.verticalScrollBar().setValue(self.mapTo(content, QPoint(0, 0)).y())
 
     def _scroll(self) -> QScrollArea | None:
         parent = self.parentWidget()
