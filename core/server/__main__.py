@@ -16,7 +16,7 @@ import uvicorn
 
 from core.bundles.bundle import Bundle, read_bundle
 from core.bundles.catalogue import Catalogue, read_pointers
-from core.config.logs import configure_logging, enable_crash_file, quiet_library_warnings
+from core.config.logs import configure_logging, enable_crash_file, quiet_library_warnings, stop_logging
 from core.config.paths import Paths
 from core.config.resources import shipped_bundles_dir
 from core.config.temp import sweep_temp
@@ -82,8 +82,14 @@ def serve(options: argparse.Namespace) -> int:
     paths = Paths.resolve(options.home)
     paths.create()
     sweep_temp(paths.temp)
-    configure_logging(paths, name="serve")
-    enable_crash_file(paths, "serve")
+    handler = configure_logging(paths, name="serve")
+    try:
+        return _serve(options, paths)
+    finally:
+        stop_logging(handler)
+
+
+def _serve(options: argparse.Namespace, paths: Paths) -> int:
     if bool(options.tls_cert) != bool(options.tls_key):
         raise InputError(
             "serve.tls", "TLS needs a certificate and its key.", "Give --tls-cert and --tls-key."
@@ -110,6 +116,7 @@ def serve(options: argparse.Namespace) -> int:
             "  Give --tls-cert and --tls-key, or put a proxy with TLS before this server."
         )
     listening = listen(options.host, options.port)
+    enable_crash_file(paths, "serve")
     announce(options, listening, token_file, bundle)
     run(server_settings, predictor, listening, options)
     return 0
