@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -10,6 +11,9 @@ import typer
 
 from core.cli.options import HomeOption, JsonOption, OutFolder
 from core.cli.output import TerminalProgress, answer
+from core.domain.errors import EnvironmentFault
+
+_PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 
 
 def deploy_command(
@@ -53,6 +57,13 @@ def deploy_command(
     as_json: JsonOption = False,
 ) -> None:
     """Write a model in forms for other runtimes, checked against it, timed and measured on cases."""
+    missing = [package for package in _PACKAGES if find_spec(package) is None]
+    if missing:
+        raise EnvironmentFault(
+            "deploy.packages",
+            f"Models can't be deployed here: {', '.join(missing)} is not installed.",
+            "Install overread[train].",
+        )
     # torch is loaded by this command only.
     from core.compute.deploy.deploy import deploy
 

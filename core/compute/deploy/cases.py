@@ -81,8 +81,9 @@ def find_cases(model: OpenedModel, data: Path | None, calibration: Path | None, 
         found = Cases(tested, others, (UNKNOWN_TRAINING,))
     if calibration is not None:
         found = replace(found, calibration=read_evaluation_set(calibration, manifest))
-    return replace(
-        found, tested=_drawn(found.tested, limit or tests), calibration=_drawn(found.calibration, calibrates)
+    notes = () if found.tested is None else found.tested.notes
+    return Cases(
+        _drawn(found.tested, limit or tests), _drawn(found.calibration, calibrates), (*found.notes, *notes)
     )
 
 

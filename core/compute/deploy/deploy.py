@@ -31,7 +31,7 @@ from core.compute.deploy.table import LOSS_ALLOWED, QUALITIES, choose, column, l
 from core.compute.deploy.torchscript import load_torchscript, torchscript_of
 from core.compute.deploy.views import write_mlflow, write_monai, write_triton
 from core.compute.evaluation.assess import json_ready
-from core.compute.evaluation.run import OpenedModel, open_model
+from core.compute.evaluation.run import UNKNOWN_TRAINING, OpenedModel, open_model
 from core.compute.inference.backends import (
     Engine,
     OnnxBackend,
@@ -200,7 +200,9 @@ class _Job:
             self.notes.append(
                 "The pruned model was not trained further (no recipe, no data, or --epochs 0): expect it to be worse."
             )
-        elif any(not gate["passed"] for gate in made.gates):
+        elif self.original.run_folder is None:
+            self.notes.append(UNKNOWN_TRAINING)
+        if any(not gate["passed"] for gate in made.gates):
             self.notes.append("The pruned model does not pass its gates.")
         return made
 

@@ -10,6 +10,7 @@ H. Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017 (importance by
 from __future__ import annotations
 
 import copy
+import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from torch import nn
 
 from core.bundles.manifest import Network
 from core.compute.deploy.engines import Inputs, flat, largest_difference
-from core.domain.errors import InputError
+from core.domain.errors import EnvironmentFault, InputError
 from models.networks.narrowing import rows_of
 from models.networks.parts import parts_of
 from models.networks.registry import build
@@ -68,6 +69,8 @@ def prune(network: nn.Module, description: Network, given: Inputs, fraction: flo
 
     Raises
     ------
+    EnvironmentFault
+        ``deploy.prune`` when the package that finds the dependencies is absent.
     InputError
         ``deploy.prune`` for a fraction out of range, a model that was pruned before, or a network whose channels
         can't be taken out (attention with fixed heads, loose parameters).
@@ -75,6 +78,10 @@ def prune(network: nn.Module, description: Network, given: Inputs, fraction: flo
     check_fraction(fraction)
     if "pruned" in description.params:
         raise InputError("deploy.prune", "This model has been pruned already.", "Prune the original.")
+    if importlib.util.find_spec("torch_pruning") is None:
+        raise EnvironmentFault(
+            "deploy.prune", "torch-pruning is not installed here.", "Install overread[train]."
+        )
     model = copy.deepcopy(network).eval().requires_grad_(True)
     before = _size(model, given)
     with _quiet():

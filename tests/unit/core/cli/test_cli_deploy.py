@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from core.cli import deploy_command
-from core.domain.errors import InputError
+from core.domain.errors import EnvironmentFault, InputError
 from tests.fakes.bundles import make_classification_bundle
 
 
@@ -53,3 +53,12 @@ def test_a_format_that_does_not_exist_is_refused(model: Path, tmp_path: Path) ->
         command(), ["deploy", str(model), "--as", "tflite", "--out", str(tmp_path / "out")]
     )
     assert isinstance(found.exception, InputError) and found.exception.code == "deploy.format"
+
+
+def test_an_installation_without_onnx_says_what_to_install(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploy_command, "find_spec", lambda name: None if name == "onnx" else True)
+    found = CliRunner().invoke(command(), ["deploy", str(model), "--out", str(tmp_path / "out")])
+    assert isinstance(found.exception, EnvironmentFault) and "overread[train]" in found.exception.remedy
+    assert "onnx" in found.exception.user_message and not (tmp_path / "out").exists()

@@ -220,6 +220,13 @@ def test_a_share_that_no_network_survives_is_refused(fraction: float) -> None:
         prune(network(), Network(name="simple_cnn", params=TINY), Inputs(pictures()), fraction)
 
 
+def test_pruning_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.compute.deploy.pruning.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EnvironmentFault, match="torch-pruning") as refusal:
+        prune(network(), Network(name="simple_cnn", params=TINY), Inputs(pictures()), 0.3)
+    assert "overread[train]" in refusal.value.remedy
+
+
 def test_what_was_pruned_is_not_pruned_again() -> None:
     rows: list[list[str | bool | int | float | None]] = [["encoder.features.0.0", 1, 5]]
     with pytest.raises(InputError, match="already"):
