@@ -9,6 +9,7 @@ from app.presenters.wording import number_in_words
 from core.domain.result import MeasuredValue, ModelResult, unit_shown
 
 _MOST_CLASSES = 4
+_FIXED = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ def listed(names: Sequence[str]) -> str:
 
 def _classes(result: ModelResult) -> str:
     ranked = sorted(result.classes, key=lambda item: -item.probability)
-    shown = " · ".join(f"{item.label} {item.probability:.2f}" for item in ranked[:_MOST_CLASSES])
+    # A line breaks between classes only.
+    parts = [f"{item.label} {item.probability:.2f}".replace(" ", _FIXED) for item in ranked[:_MOST_CLASSES]]
+    shown = " · ".join(parts)
     rest = len(ranked) - _MOST_CLASSES
     return f"{shown} · {rest} more" if rest > 0 else shown
 

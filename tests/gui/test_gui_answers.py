@@ -55,10 +55,10 @@ def test_the_answers_stand_below_the_findings_and_stay_within_the_panel(
 ) -> None:
     block = application.findings_panel.answers
     wait_until(lambda: block.isVisible() and block.height() > 0, "the answers")
-    texts = [label.text() for label in block.findChildren(QLabel)]
+    texts = [label.text().replace("\N{NO-BREAK SPACE}", " ") for label in block.findChildren(QLabel)]
     assert {"Glioma 0.70 · None 0.30", "Not excluded: Glioma", "From T1", "Run without FLAIR."} <= set(texts)
     assert "Volume of structure 11" in texts and "111" in texts and texts.count("mL") == 12
-    assert block.height() <= 200
+    assert block.height() <= 216
     panel = application.findings_panel
     assert panel.list.height() >= 44
     assert panel.buttons["accept"].isVisible()

@@ -9,7 +9,7 @@ from app.presenters.answer_rows import Answers, MeasureRow
 from app.views.widgets.content_height import ContentHeight
 from app.views.widgets.controls import ElidedLabel, Label, clear_layout, column, panel
 
-_HIGHEST, _LOWEST = 176, 60
+_HIGHEST, _LOWEST = 208, 60
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
@@ -32,8 +32,8 @@ class AnswersBlock(QWidget):
         )
         self.inputs = Label("", "faint", wrap=True)
         self.caution = Label("", "caution", wrap=True)
-        lines = (self.classes, self.not_excluded, self._grid, self.inputs, self.caution)
-        body = panel("plain", column(*lines, gap=4, margins=(12, 8, 12, 8)))
+        lines = (self.inputs, self.caution, self.classes, self.not_excluded, self._grid)
+        body = panel("bottomPanel", column(*lines, gap=4, margins=(12, 8, 12, 8)))
         self._scroll = ContentHeight(body, _HIGHEST, _LOWEST)
         self.setLayout(column(self._scroll, gap=0))
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)

@@ -56,7 +56,7 @@ def test_numbers_keep_their_units_and_four_digits() -> None:
 
 def test_classes_the_set_and_the_contrasts_are_said() -> None:
     answers = answers_of(several())
-    assert answers.classes == "Glioma 0.70 · Old bleed 0.20 · None 0.10"
+    assert answers.classes.replace("\N{NO-BREAK SPACE}", " ") == "Glioma 0.70 · Old bleed 0.20 · None 0.10"
     assert answers.not_excluded == "Not excluded: Glioma, Old bleed"
     assert answers.inputs == "From T1 and T2"
     assert answers.caution.splitlines() == [
