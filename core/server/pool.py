@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import nullcontext
 from typing import Protocol
 
 import psutil
@@ -34,10 +35,15 @@ class Predictor(Protocol):
 
 
 class ModelPool:
-    """One model process per device. A question is repeated once when its process dies; it changes nothing."""
+    """One model process per device. A question is repeated once when its process dies; it changes nothing.
+
+    Repeated questions go one after the other: one of them may be what the process died of, and then no other is lost
+    with it a second time.
+    """
 
     def __init__(self, settings: ModelSettings) -> None:
         self._limits = settings.limits
+        self._suspects = asyncio.Lock()
         self._links = [ModelLink(settings, device) for device in settings.devices]
 
     async def start(self) -> None:
@@ -58,9 +64,10 @@ class ModelPool:
             503 ``server.queue_full``, ``server.not_ready``, ``server.model_lost``, ``server.no_answer``.
         """
         for attempt in range(_ATTEMPTS):
-            link = await self._chosen()
             try:
-                return await link.ask(item)
+                async with self._suspects if attempt else nullcontext():
+                    link = await self._chosen()
+                    return await link.ask(item)
             except LinkLost:
                 LOG.info("a model process ended with a question open (attempt %d)", attempt + 1)
             except TimeoutError:
