@@ -78,7 +78,7 @@ class ModelPool:
         """Return how the processes are."""
         ready = [link for link in self._links if link.ready.is_set()]
         memory = {"web": float(psutil.Process().memory_info().rss)}
-        memory |= {link.wanted_device: float(link.memory_bytes()) for link in self._links}
+        memory |= {f"model-{n}": float(link.memory_bytes()) for n, link in enumerate(self._links)}
         return PoolState(
             len(ready),
             len(self._links),

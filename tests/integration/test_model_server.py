@@ -296,6 +296,7 @@ ABUSES: dict[str, tuple[Callable[[Server], int], set[int]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_abuse_is_refused_without_a_fault_and_without_growth(server: Server) -> None:
     before = server.resident_mb()
     highest, done = [before], threading.Event()
@@ -322,6 +323,7 @@ def test_abuse_is_refused_without_a_fault_and_without_growth(server: Server) -> 
     assert "overread_model_restarts 0.0" in page
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
 def test_after_the_model_is_killed_the_next_request_is_answered(server: Server) -> None:
     truth = Prediction.model_validate_json(server.predict(png())[1])

@@ -127,4 +127,4 @@ def test_the_state_tells_of_all_processes() -> None:
 
     state = asyncio.run(run())
     assert (state.ready, state.wanted, state.device, state.waiting) == (1, 2, "cuda:0", 0)
-    assert set(state.memory_bytes) == {"web", "cpu", "cuda:0"}
+    assert set(state.memory_bytes) == {"web", "model-0", "model-1"}
