@@ -43,8 +43,8 @@ def main() -> None:
         settings.append("data.source.pictures=null")
     alone = _kept(image_alone(settings), given, "alone")
     rows = []
-    for informative in (TELLING, NOISE):
-        for fusion in FUSIONS:
+    for fusion in reversed(FUSIONS):
+        for informative in (TELLING, NOISE):
             name = f"{fusion}-{informative:g}"
             recipe = fused(fusion, [*settings, f"data.source.informative={informative}"])
             rows.append(_row(fusion, informative, alone, _kept(recipe, given, name)))

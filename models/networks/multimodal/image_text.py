@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.networks.multimodal.fusion import build_fusion
 from models.networks.multimodal.image_path import ImagePath
@@ -40,8 +41,13 @@ class ImageText(nn.Module):
     a picture without a report). Output ``(N, out_channels)`` logits.
 
     What the picture says alone has a path of its own to the answer, so a report can add to it and not take its place.
-    Train with some reports hidden (``data.text.dropout``): then the answers without a report are learnt too.
+    Two things keep it good: in training some reports are hidden (``data.text.dropout``), and ``auxiliary_loss`` asks
+    that each picture that has a report is answered alike without it (``training.auxiliary_weight``).
+
+    Source: D. Lopez-Paz et al., Unifying distillation and privileged information, ICLR 2016.
     """
+
+    _imitation: Tensor | None
 
     def __init__(
         self,
@@ -58,18 +64,54 @@ class ImageText(nn.Module):
         self.image_head = nn.Sequential(nn.Dropout(dropout), nn.Linear(image.features, out_channels))
         self.fusion = build_fusion(fusion, image.features, text.features, width, heads, dropout)
         self.fused_head = nn.Linear(width, out_channels)
+        self._imitation = None
 
     def forward(self, image: Tensor, text: Tensor | None = None) -> Tensor:
         """Return one logit per class."""
         tokens = self.image(image)
         if text is None:
-            report = tokens.new_zeros((len(tokens), 1, self.text.features))
-            there = torch.zeros(report.shape[:2], dtype=torch.bool, device=tokens.device)
-        else:
-            report, there = self.text(text)
+            return self._answer(tokens, *self._no_report(tokens))
+        report, there = self.text(text)
+        logits = self._answer(tokens, report, there)
+        if self.training:
+            without = self._answer(tokens, *self._no_report(tokens))
+            self._imitation = _divergence(without, logits.detach(), there.any(dim=1))
+        return logits
+
+    def train(self, mode: bool = True) -> ImageText:
+        """Set the mode; what the last training pass left is forgotten."""
+        self._imitation = None
+        super().train(mode)
+        return self
+
+    def auxiliary_loss(self) -> Tensor:
+        """Return how far the answers without a report are from those with it, after a training pass; else 0.
+
+        It is the Kullback-Leibler divergence, averaged over the pictures with a report; the answers with the report are
+        the teacher and aren't changed by it. Each pass's value is given once.
+        """
+        value, self._imitation = self._imitation, None
+        return self.image_head[1].weight.new_zeros(()) if value is None else value
+
+    def _answer(self, tokens: Tensor, report: Tensor, there: Tensor) -> Tensor:
         alone: Tensor = self.image_head(tokens.mean(dim=1))
         together: Tensor = self.fused_head(self.fusion(tokens, report, there))
         return alone + together
+
+    def _no_report(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        report = tokens.new_zeros((len(tokens), 1, self.text.features))
+        return report, torch.zeros(report.shape[:2], dtype=torch.bool, device=tokens.device)
+
+
+def _divergence(student: Tensor, teacher: Tensor, counts: Tensor) -> Tensor:
+    """Return the mean KL divergence of the rows that count, 0 without one."""
+    rows = functional.kl_div(
+        functional.log_softmax(student.float(), dim=1),
+        functional.log_softmax(teacher.float(), dim=1),
+        reduction="none",
+        log_target=True,
+    ).sum(dim=1)
+    return (rows * counts).sum() / counts.sum().clamp(min=1)
 
 
 def image_text(

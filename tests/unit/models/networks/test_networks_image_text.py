@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from scipy.stats import entropy
 from torch import nn
 
 from models.networks.multimodal.fusion import (
@@ -85,6 +86,30 @@ def test_every_parameter_learns_from_pictures_with_and_without_a_report(fusion: 
     }
     assert "image.network.features.0.0.weight" in learnt
     assert not [name for name in learnt if name.startswith("text.")]
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_the_answer_without_a_report_imitates_the_one_with_it(fusion: str) -> None:
+    network = made(fusion, dropout=0.0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.Dropout):
+            module.eval()
+    network.text.eval()
+    network.fusion.eval()
+    network.training = True
+    pictures, text = inputs()
+    taught = network(pictures, text)
+    value = network.auxiliary_loss()
+    with torch.no_grad():
+        without = network(pictures)
+    # The second picture has no report. Source: scipy's relative entropy.
+    rows = [entropy(taught[n].softmax(0).detach().numpy(), without[n].softmax(0).numpy()) for n in (0, 2, 3)]
+    assert float(value.detach()) == pytest.approx(sum(rows) / 3, rel=1e-3)
+    value.backward()
+    assert not [
+        name for name, p in network.named_parameters() if name.startswith("text.") and p.grad is not None
+    ]
+    assert float(network.auxiliary_loss().detach()) == 0
 
 
 def test_the_text_encoder_is_bert_of_transformers() -> None:
