@@ -242,7 +242,7 @@ class _Job:
         if graph is not None:
             self._quantise(bundle, graph, cases)
             self._openvino(bundle, network, graph, inputs)
-        self._write_views(bundle, script, graph, inputs[0])
+        self._write_views(bundle, network, script, graph)
 
     def _quantise(self, bundle: Bundle, graph: bytes, cases: Cases) -> None:
         kinds: dict[str | None, tuple[Kind, ...]] = {
@@ -279,16 +279,21 @@ class _Job:
             low = OpenVinoBackend(graph, "openvino-bf16", text_tokens=tokens)
             self._add_low("openvino_bf16", low, size, inputs[0])
 
-    def _write_views(self, bundle: Bundle, script: bytes | None, graph: bytes | None, given: Inputs) -> None:
-        wishes = self.request
-        if "monai" in wishes.formats:
+    def _write_views(
+        self, bundle: Bundle, network: nn.Module | None, script: bytes | None, graph: bytes | None
+    ) -> None:
+        formats, out = self.request.formats, self.request.out
+        if "monai" in formats:
             assert script is not None
-            self.files["monai"] = str(write_monai(bundle, script, wishes.out / "monai"))
-        for name, write in (("mlflow", write_mlflow), ("triton", _triton)):
-            if name in wishes.formats:
-                self._step(f"Writing for {name}", 0.58)
-                assert graph is not None
-                self.files[name] = str(write(bundle, graph, given, wishes.out / name))
+            self.files["monai"] = str(write_monai(bundle, script, out / "monai"))
+        if "mlflow" in formats:
+            self._step("Writing for MLflow", 0.58)
+            assert graph is not None
+            divisor = bundle.manifest.inference.divisor if network is None else parts_of(network).divisor
+            self.files["mlflow"] = str(write_mlflow(bundle, graph, divisor, out / "mlflow"))
+        if "triton" in formats:
+            assert graph is not None
+            self.files["triton"] = str(write_triton(bundle, graph, out / "triton"))
 
     def _measure(self, bundle: Bundle, inputs: list[Inputs], cases: Cases) -> None:
         self._step("Comparing the forms", 0.6)
@@ -397,11 +402,6 @@ def _with_a_gap(bundle: Bundle, inputs: list[Inputs]) -> list[Inputs]:
     image = inputs[0].image.clone()
     image[:, -1] = 0
     return [*inputs, Inputs(image, inputs[0].text)]
-
-
-def _triton(bundle: Bundle, graph: bytes, given: Inputs, folder: Path) -> Path:
-    del given
-    return write_triton(bundle, graph, folder)
 
 
 def _tokens(bundle: Bundle) -> int:

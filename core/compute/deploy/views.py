@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.bundles.bundle import LICENCE_FILE, Bundle
 from core.bundles.manifest import Manifest
 from core.bundles.writer import METADATA_FILE, monai_metadata
-from core.compute.deploy.engines import Inputs
 from core.compute.deploy.onnx_files import input_shapes, output_shapes
 from core.config.telemetry import refuse_telemetry
 from core.domain.errors import EnvironmentFault
 
+_EXAMPLE_SIDE = 32
 _TRITON_BATCH, _TRITON_DELAY_US = 16, 2000
 _TYPES = {"image": "TYPE_FP32", "text": "TYPE_INT64"}
 
@@ -67,8 +68,15 @@ def _inference(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def write_mlflow(bundle: Bundle, model: bytes, given: Inputs, folder: Path) -> Path:
-    """Write an MLflow model with the ONNX flavour, its signature and an input example.
+def write_mlflow(bundle: Bundle, model: bytes, divisor: int, folder: Path) -> Path:
+    """Write an MLflow model with the ONNX flavour, its signature and an input example of noise.
+
+    The example is nobody's image: an MLflow model is passed on and its example is stored as text.
+
+    Parameters
+    ----------
+    divisor : int
+        What free sizes of the image must be multiples of.
 
     Raises
     ------
@@ -84,8 +92,7 @@ def write_mlflow(bundle: Bundle, model: bytes, given: Inputs, folder: Path) -> P
     from mlflow.types import Schema, TensorSpec
 
     fresh(folder)
-    tensors = dict(zip(input_shapes(model), given.tensors, strict=True))
-    example = {name: tensor[:1].numpy() for name, tensor in tensors.items()}
+    example = {name: _noise(name, shape, divisor) for name, shape in input_shapes(model).items()}
     spec = [
         TensorSpec(example[name].dtype, (-1, *shape[1:]), name) for name, shape in input_shapes(model).items()
     ]
@@ -110,6 +117,15 @@ def write_mlflow(bundle: Bundle, model: bytes, given: Inputs, folder: Path) -> P
         },
     )
     return folder
+
+
+def _noise(name: str, shape: list[int], divisor: int) -> NDArray:
+    """Return one small input of a graph, with two digits per number."""
+    free = max(divisor, _EXAMPLE_SIDE // divisor * divisor)
+    sides = [1, *(side if side != -1 else free for side in shape[1:])]
+    if name == "text":
+        return np.zeros(sides, dtype=np.int64)
+    return np.random.default_rng(0).random(sides).round(2).astype(np.float32)
 
 
 def write_triton(bundle: Bundle, model: bytes, folder: Path) -> Path:

@@ -123,6 +123,8 @@ def test_mlflow_loads_its_model_and_answers_as_the_network(pruned: tuple[dict[st
     signature = mlflow.models.get_model_info(folder).signature
     assert signature.inputs.to_dict()[0]["tensor-spec"]["shape"] == (-1, 1, 24, 24)
     assert mlflow.onnx.load_model(folder).graph.input[0].name == "image"
+    stored = json.loads((Path(folder) / "input_example.json").read_text())
+    assert np.ptp(np.array(stored["image"])) > 0.9  # noise: no case of the data is passed on
     assert not [p for p in Path(folder).rglob("*") if p.suffix in (".pkl", ".pickle", ".pt", ".py")]
 
 
