@@ -32,7 +32,7 @@ class FindingRow:
 
 @dataclass(frozen=True)
 class ResultChoice:
-    """A result of the open series: ``title`` names model and version."""
+    """A result of the open series: ``title`` names model and version, ``created`` when and on which server."""
 
     result_id: str
     title: str
@@ -51,7 +51,9 @@ def passed(outcome: str) -> bool:
 
 def choice_of(result: ModelResult) -> ResultChoice:
     """Return a result as it is offered in the list of results."""
-    return ResultChoice(result.result_id, model_title(result), result.created_utc[:16].replace("T", " "))
+    created = result.created_utc[:16].replace("T", " ")
+    where = f" · {result.device}" if result.device.startswith("server ") else ""
+    return ResultChoice(result.result_id, model_title(result), created + where)
 
 
 def row_of(

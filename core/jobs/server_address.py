@@ -69,9 +69,14 @@ def server_of(model_id: str) -> str:
 
 
 def model_in_words(model_id: str) -> str:
-    """Return an identifier as a job is called before its model is known: ``mednist on reading-room``."""
+    """Return an identifier as a job is called before its model is known."""
     name = server_of(model_id)
-    return f"{model_id.partition('/')[2]} on {name}" if name else model_id
+    return on_server(name, model_id.partition("/")[2]) if name else model_id
+
+
+def on_server(name: str, title: str) -> str:
+    """Return what a job of a server is called; where it runs stands first, since lists cut the end of a line."""
+    return f"{name} · {title}"
 
 
 def checked_address(

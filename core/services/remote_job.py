@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.jobs.messages import RunRemoteTask, Task, VolumeSpec
+from core.jobs.server_address import on_server
 from core.services.contrasts_of_study import SharedContrasts
 from core.services.job_kinds import RunnableModel
 from core.services.remote_engine import spec_of
@@ -17,11 +18,9 @@ class RemoteRunJob(RunJob):
     def title(self) -> str:
         """The model's title and where it runs."""
         model = self._bundle
-        return (
-            f"{model.manifest.title} on {model.entry.name}"
-            if isinstance(model, RemoteModel)
-            else self._model_id
-        )
+        if isinstance(model, RemoteModel):
+            return on_server(model.entry.name, model.manifest.title)
+        return self._model_id
 
     def _found(self) -> RunnableModel:
         return find_remote(self._engine, self._model_id)

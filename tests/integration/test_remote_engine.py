@@ -74,6 +74,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
             key = import_paths(engine, [folder / "ct"]).studies[0].series[0].key
             make_segmentation_bundle(engine.paths.bundles / "fake-threshold")
             board = JobBoard(engine)
+            board.warm_up()  # while the server loads its model
             desk = Desk(engine, board, key, passed_on(where["url"], token))
             with serving(desk) as sent:
                 desk.sent = sent
@@ -141,7 +142,7 @@ def test_what_a_server_did_wrong_is_refused_and_the_job_can_be_tried_again(desk:
     desk.answering = broken
     job = desk.board.submit_run(model, desk.series)
     view = desk.board.wait(job, 30)
-    assert (view.state, view.title) == (JobState.FAILED, f"Fake tissue thresholds on {NAME}")
+    assert (view.state, view.title) == (JobState.FAILED, f"{NAME} · Fake tissue thresholds")
     assert "broke off" in view.error
     assert len(results_for(desk.engine, desk.series)) == before
     desk.answering = well

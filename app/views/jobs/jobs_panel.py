@@ -94,6 +94,7 @@ class JobsPanel(QWidget):
         left = seconds_in_words(job.eta_seconds).removeprefix("~")
         running = " · ".join(p for p in (f"{job.fraction:.0%}", f"{left} left" if left else "") if p)
         item.setText(0, job.title)
+        item.setToolTip(0, job.title)
         item.setText(1, words)
         item.setIcon(1, self._theme.icon(icon, token))
         item.setText(2, running if job.state == "running" else "")

@@ -117,7 +117,7 @@ def test_names_and_tokens_are_plain_and_the_token_stands_in_no_text() -> None:
         assert token not in str(refused.value)
     assert TOKEN not in repr(checked_address("desk", "https://h", TOKEN))
     assert server_of("server:reading room/mednist") == "reading room" and server_of("mednist") == ""
-    assert model_in_words("server:reading room/mednist") == "mednist on reading room"
+    assert model_in_words("server:reading room/mednist") == "reading room · mednist"
 
 
 def test_the_form_holds_the_image_under_a_neutral_name_and_the_token_in_its_header() -> None:
