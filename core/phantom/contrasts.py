@@ -98,14 +98,14 @@ def acquire(image: Array, spacing_mm: float, rng: np.random.Generator) -> NDArra
     image : numpy.ndarray
         ``(K, J, I)`` float32, at most about 2.
     """
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         image = _thick(image, int(rng.integers(3)), float(rng.uniform(3.0, 6.5)) / spacing_mm)
     if rng.random() < 0.5:
         image = ndimage.gaussian_filter(image, float(rng.uniform(0.2, 0.7)), truncate=2.5)
     shading = random_field(_shape(image), rng, tuple(n / 2.0 for n in _shape(image)))  # type: ignore[arg-type]
     image = image * np.exp(np.float32(abs(rng.normal(0, 0.18))) * shading)
     shown = image[image > 0.1]
-    noise = np.float32(rng.uniform(0.004, 0.06) * (float(shown.mean()) if shown.size else 1.0))
+    noise = np.float32(rng.uniform(0.004, 0.04) * (float(shown.mean()) if shown.size else 1.0))
     real = image + noise * rng.standard_normal(image.shape, dtype=np.float32)
     imaginary = noise * rng.standard_normal(image.shape, dtype=np.float32)
     scanned = np.hypot(real, imaginary)

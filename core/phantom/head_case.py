@@ -100,7 +100,7 @@ def _points(
     head: Head, size: int, spacing_mm: float, rng: np.random.Generator
 ) -> tuple[Array, NDArray[np.float64]]:
     """Return where in the head each voxel of the scan lies, ``(3, size, size, size)``, and the step of a voxel."""
-    a, b, c = np.deg2rad(rng.normal(0, 8, 3))
+    a, b, c = np.deg2rad(rng.normal(0, 5, 3))
     turn = (
         np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
         @ np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
@@ -109,7 +109,7 @@ def _points(
     scale = np.exp(rng.normal(0, 0.06)) * np.exp(rng.normal(0, 0.05, 3))
     mirror = np.array([1.0, 1.0, -1.0 if rng.random() < 0.5 else 1.0])
     step = turn @ np.diag(spacing_mm / head.spacing_mm / scale * mirror)
-    shift = rng.uniform((-24, -12, -8), (24, 12, 8)) / head.spacing_mm
+    shift = rng.uniform((-20, -10, -6), (20, 10, 6)) / head.spacing_mm
     axis = np.arange(size, dtype=np.float32) - np.float32((size - 1) // 2)
     grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"))
     points = np.tensordot(step.astype(np.float32), grid, axes=1)

@@ -95,9 +95,9 @@ def _case_data(made: HeadCase, settings: BrainContrasts, channels: tuple[str, ..
 
 def _shown(channels: tuple[str, ...], rng: np.random.Generator) -> tuple[str, ...]:
     chance = rng.random()
-    if chance < 0.4:
+    if chance < 0.5:
         return channels[:1]
-    if chance < 0.65:
+    if chance < 0.75:
         return channels
     kept = rng.random(len(channels)) < 0.5
     kept[int(rng.integers(len(channels)))] = True

@@ -205,7 +205,7 @@ def test_each_task_of_one_sample_is_learnt() -> None:
     volume = 0.1 * image(16, 16, 16)
     volume[:, 0] += target.float()
     optimiser = torch.optim.Adam(network.parameters(), 5e-3)
-    for _ in range(80):
+    for _ in range(120):
         outputs = network(volume)
         loss = functional.cross_entropy(outputs["segmentation"], target)
         loss = loss + functional.cross_entropy(outputs["classification"], torch.tensor([2]))
