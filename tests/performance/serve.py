@@ -148,6 +148,8 @@ async def _load(port: int, requests: list[bytes], clients: int, length_s: float)
 
 def quantile(seconds: list[float], percent: int) -> float:
     """Return a percentile in milliseconds."""
+    if len(seconds) < 2:
+        return 1000 * seconds[0]
     return 1000 * statistics.quantiles(seconds, n=100, method="inclusive")[percent - 1]
 
 
