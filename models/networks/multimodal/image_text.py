@@ -91,7 +91,7 @@ class ImageText(nn.Module):
         the teacher and aren't changed by it. Each pass's value is given once.
         """
         value, self._imitation = self._imitation, None
-        return self.image_head[1].weight.new_zeros(()) if value is None else value
+        return self.fused_head.weight.new_zeros(()) if value is None else value
 
     def _answer(self, tokens: Tensor, report: Tensor, there: Tensor) -> Tensor:
         alone: Tensor = self.image_head(tokens.mean(dim=1))
