@@ -75,6 +75,11 @@ class ModelsPresenter(Presenter[ModelsState]):
         """Return what is known about a model of the last catalogue."""
         return next((offer for offer in self._offers if offer.id == model_id), None)
 
+    def offer_for(self, model_id: str) -> ModelOffer | None:
+        """Return what is known about the model of a result: of this computer, else of a server."""
+        served = (offer for offer in self._offers if offer.server and offer.id.endswith(f"/{model_id}"))
+        return self.offer(model_id) or next(served, None)
+
     def clear(self) -> None:
         """Forget the series."""
         self._generation += 1

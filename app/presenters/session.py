@@ -257,7 +257,7 @@ class SessionPresenter:
             )
 
     def _on_result_shown(self, result: ModelResult | None) -> None:
-        offer = self._panels.models.offer(result.model.id) if result is not None else None
+        offer = self._panels.models.offer_for(result.model.id) if result is not None else None
         self._panels.explanation.set_result(result, offer)
         self._panels.export.set_result(result)
         self._count()

@@ -239,6 +239,11 @@ class ServerClient:
             context = ssl.create_default_context(cafile=address.ca_file or None)
         except (OSError, ssl.SSLError) as error:
             raise refusals.bad_ca_file(address.name) from error
+        if not address.ca_file and not context.cert_store_stats()["x509_ca"]:
+            # a frozen program may not find the authorities of this computer
+            import certifi
+
+            context.load_verify_locations(certifi.where())
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
 

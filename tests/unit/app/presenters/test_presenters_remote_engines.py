@@ -117,6 +117,21 @@ def test_a_model_of_a_server_says_where_it_runs_and_when_the_server_is_away() ->
     assert ("submit_run", REMOTE.id, "s1") in engine.calls
 
 
+def test_a_result_of_a_server_says_why_no_heat_map_is_offered() -> None:
+    engine, tasks = FakeReviewEngine(), DeferredTasks()
+    engine.offers = [replace(REMOTE, explain_methods=(), explain_why="It runs on another computer.")]
+    models = ModelsPresenter(engine, tasks, NoticesPresenter())
+    models.set_series(summary())
+    tasks.run_all()
+    served = models.offer_for("thorax-ct")
+    assert served is not None and served.explain_why == "It runs on another computer."
+    assert models.offer("thorax-ct") is None, "a run must name its server"
+    engine.offers.append(OFFER)
+    models.set_series(summary())
+    tasks.run_all()
+    assert models.offer_for("thorax-ct") == OFFER
+
+
 def test_no_server_is_asked_while_none_is_connected() -> None:
     engine, tasks = FakeReviewEngine(), DeferredTasks()
     models = ModelsPresenter(engine, tasks, NoticesPresenter())
