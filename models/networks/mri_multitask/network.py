@@ -15,6 +15,7 @@ from models.networks.mri_multitask.experts import total_balance_loss
 from models.networks.mri_multitask.kan import KANHead
 from models.networks.mri_multitask.memory import MemoryPolicy, saved
 from models.networks.mri_multitask.parallel_heads import ParallelHeads
+from models.networks.mri_multitask.tracing import exporting
 
 DIVISOR = 16
 BALANCE_WEIGHT = 0.01
@@ -111,7 +112,8 @@ class BaseMRINet(nn.Module):
             self.decoder: Decoder | None = Decoder([Up(*pair) for pair in pairs])
         else:
             self.decoder = None
-        pooled = embed_dim + bottleneck + (two if out_channels else 0)
+        pooled = embed_dim + bottleneck + (3 * two if out_channels else 2 * bottleneck)
+        self.pooled_norm = RunningNorm(pooled)
         options = {"learnable_knots": learnable_knots, "gated": gated}
         heads: dict[str, nn.Module] = {}
         if out_channels:
@@ -140,11 +142,12 @@ class BaseMRINet(nn.Module):
             deep = saved(stage, deep, again=again)
         pooled = [_mean(tokens), _mean(deep)]
         if self.decoder is None:
-            answers: dict[str, Tensor] = self.heads(torch.cat(pooled, dim=1))
+            pooled += _extent(deep)
+            answers: dict[str, Tensor] = self.heads(self.pooled_norm(torch.cat(pooled, dim=1)))
             return answers
         decoded = self.decoder(deep, skips, again)
-        pooled.append(_mean(decoded))
-        answers = self.heads(torch.cat(pooled, dim=1), decoded)
+        pooled += [_mean(decoded), *_extent(decoded)]
+        answers = self.heads(self.pooled_norm(torch.cat(pooled, dim=1)), decoded)
         return answers
 
     def auxiliary_loss(self) -> Tensor:
@@ -172,6 +175,39 @@ class Decoder(nn.Module):
         for stage, skip in zip(self.stages, reversed(skips), strict=True):
             deep = saved(stage, deep, skip, again=again)
         return deep
+
+
+class RunningNorm(nn.Module):
+    """Features less their mean over the volumes seen so far, over their standard deviation.
+
+    Notes
+    -----
+    The statistics of the volumes before are used in training too, so that one volume per batch is enough; they are
+    exact averages over the first volumes and then fade over about ``memory`` of them. Source: S. Ioffe, "Batch
+    Renormalization", NeurIPS 2017, in the limit in which the batch's own statistics are not used.
+    """
+
+    def __init__(self, features: int, memory: int = 100) -> None:
+        super().__init__()
+        self.memory = memory
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("square", torch.ones(features))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(N, features)`` float32 within ±8."""
+        x = x.float()
+        if self.training and not exporting():
+            self._learn(x.detach())
+        spread = (self.square - self.mean.square()).clamp(min=0.0).sqrt()
+        return ((x - self.mean) / (spread + 1e-4 * self.mean.abs() + 1e-5)).clamp(-8.0, 8.0)
+
+    @torch.no_grad()
+    def _learn(self, x: Tensor) -> None:
+        self.seen += 1.0
+        share = max(1.0 / float(self.seen), 1.0 / self.memory)
+        self.mean.lerp_(x.mean(dim=0), share)
+        self.square.lerp_(x.square().mean(dim=0), share)
 
 
 class PooledHead(nn.Module):
@@ -205,6 +241,15 @@ class VolumeHead(nn.Module):
 def _mean(features: Tensor) -> Tensor:
     """Return the mean over the volume, ``(N, C)`` float32: a sum of so many values needs its precision."""
     return features.float().mean(dim=(2, 3, 4))
+
+
+def _extent(features: Tensor) -> list[Tensor]:
+    """Return the largest value and the standard deviation over the volume, each ``(N, C)`` float32.
+
+    After a normalisation over the volume the mean says little about how much of the volume a feature marks.
+    """
+    flat = features.float().flatten(2)
+    return [flat.amax(dim=2), flat.std(dim=2)]
 
 
 def _work(widths: tuple[int, ...], depths: tuple[int, ...], bottleneck: int, blocks: int) -> float:
