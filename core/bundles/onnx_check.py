@@ -36,13 +36,18 @@ class _Findings:
     opset: int = 0
 
 
-def check_onnx(model: bytes) -> OnnxFacts:
+def check_onnx(model: bytes, *, inputs: int = 1) -> OnnxFacts:
     """Return what the file holds.
+
+    Parameters
+    ----------
+    inputs : int
+        How many the graph may take: the image, and a text where the model has one.
 
     Raises
     ------
     InputError
-        ``onnx.invalid``: not ONNX, truncated, an unknown opset, not exactly one image input.
+        ``onnx.invalid``: not ONNX, truncated, an unknown opset, no input or more than ``inputs``.
     SafetyError
         ``onnx.external_data``: tensors kept in other files. ``onnx.custom_operator``: operators that would
         need foreign code.
@@ -62,9 +67,9 @@ def check_onnx(model: bytes) -> OnnxFacts:
         raise _invalid("it has no graph")
     if not MIN_OPSET <= found.opset <= MAX_OPSET:
         raise _invalid(f"its opset is {found.opset}; {MIN_OPSET}…{MAX_OPSET} are known")
-    inputs, outputs = _graph(graph, found, 0)
-    images = {name: dims for name, dims in inputs.items() if name not in found.initializers}
-    if len(images) != 1 or not outputs:
+    named, outputs = _graph(graph, found, 0)
+    images = {name: dims for name, dims in named.items() if name not in found.initializers}
+    if not 1 <= len(images) <= inputs or not outputs:
         raise _invalid(f"it has {len(images)} inputs; one image is expected")
     return OnnxFacts(found.opset, images, outputs, frozenset(found.operators))
 

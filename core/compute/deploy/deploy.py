@@ -211,11 +211,12 @@ class _Job:
         engine = self.variants[0].engine
         if cases.tested is not None:
             found = recorded_inputs(bundle, engine, cases.tested, _CHECKED, self.cancel)
-            return _with_a_gap(bundle, found), "real cases"
+            return _varied(bundle, found), "real cases"
         if found := reference_inputs(bundle, engine):
-            return _with_a_gap(bundle, found), "the model's reference input"
+            return _varied(bundle, found), "the model's reference input"
         self.notes.append("There is no real input: the forms were compared and timed on noise.")
-        return invented_inputs(bundle, 1 if network is None else parts_of(network).divisor), "noise"
+        noise = invented_inputs(bundle, 1 if network is None else parts_of(network).divisor)
+        return _varied(bundle, noise), "noise"
 
     def _write_forms(
         self, bundle: Bundle, network: nn.Module | None, inputs: list[Inputs], cases: Cases
@@ -223,7 +224,16 @@ class _Job:
         wishes, tokens = self.request, _tokens(bundle)
         script, graph = None, None
         if network is not None and cpu_has_bf16():
-            low = TorchBackend(copy.deepcopy(network), "torch-bf16", "cpu", _dims(bundle), text_tokens=tokens)
+            # Several heads calculate partly in float32, as the program's own engine lets them.
+            several = bundle.manifest.task == "multitask"
+            low = TorchBackend(
+                copy.deepcopy(network),
+                "torch-bf16",
+                "cpu",
+                _dims(bundle),
+                text_tokens=tokens,
+                autocast=several,
+            )
             self._add_low("channels_last_bf16", low, _stored_bytes(bundle), inputs[0])
         if network is not None and {"torchscript", "monai"} & set(wishes.formats):
             self._step("Writing TorchScript", 0.4)
@@ -395,13 +405,19 @@ def _plain_engine(bundle: Bundle, network: nn.Module | None) -> Engine:
     return OnnxBackend(bundle.read(weights.file), "cpu", text_tokens=tokens)
 
 
-def _with_a_gap(bundle: Bundle, inputs: list[Inputs]) -> list[Inputs]:
-    """Add an input that lacks its last contrast, where the model may be run so: a trace could have missed that."""
-    if bundle.manifest.missing_inputs != "zeros":
-        return inputs
-    image = inputs[0].image.clone()
-    image[:, -1] = 0
-    return [*inputs, Inputs(image, inputs[0].text)]
+def _varied(bundle: Bundle, inputs: list[Inputs]) -> list[Inputs]:
+    """Add what a trace could have missed: a contrast that is not there, a report where there was none, and none."""
+    manifest, first = bundle.manifest, inputs[0]
+    more = []
+    if manifest.missing_inputs == "zeros":
+        image = first.image.clone()
+        image[:, -1] = 0
+        more.append(Inputs(image, first.text))
+    if manifest.text is not None:
+        words = len(bundle.read(manifest.text.vocabulary_file).splitlines())
+        ids = torch.arange(1, manifest.text.max_tokens + 1)[None] % words
+        more += [Inputs(first.image, torch.zeros_like(ids)), Inputs(first.image, ids)]
+    return [*inputs, *more]
 
 
 def _tokens(bundle: Bundle) -> int:

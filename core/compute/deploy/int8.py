@@ -12,11 +12,8 @@ Source: ONNX Runtime documentation, "Quantize ONNX models"; B. Jacob et al., CVP
 
 from __future__ import annotations
 
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +30,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from core.bundles.onnx_check import check_onnx
+from core.compute.deploy.silence import silence
 from core.compute.training.export import without_traces
 from core.domain.errors import InputError
 
@@ -74,7 +72,7 @@ def quantised(model: bytes, kind: Kind, feeds: Sequence[Feed] = ()) -> bytes:
             "Static INT8 needs real cases to measure the ranges of the network's values.",
             "Give a folder of cases with --data, or choose --int8 dynamic.",
         )
-    with tempfile.TemporaryDirectory() as name, _quiet():
+    with tempfile.TemporaryDirectory() as name, silence():
         folder = Path(name)
         source, prepared, target = (folder / f"{n}.onnx" for n in ("source", "prepared", "target"))
         source.write_bytes(model)
@@ -100,7 +98,7 @@ def quantised(model: bytes, kind: Kind, feeds: Sequence[Feed] = ()) -> bytes:
             ) from error
         data = without_traces(_standard(target.read_bytes()))
     onnx.checker.check_model(onnx.load_model_from_string(data))
-    check_onnx(data)
+    check_onnx(data, inputs=2)
     return data
 
 
@@ -132,16 +130,3 @@ def feed_of(model: bytes, inputs: Sequence[NDArray]) -> Feed:
     known = {item.name for item in graph.initializer}
     names = [item.name for item in graph.input if item.name not in known]
     return {name: np.ascontiguousarray(array) for name, array in zip(names, inputs, strict=True)}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the quantiser from advising through the root logger."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

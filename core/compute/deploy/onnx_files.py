@@ -13,6 +13,7 @@ from torch import nn
 from core.bundles.bundle import Bundle
 from core.bundles.manifest import Manifest
 from core.compute.deploy.engines import Inputs, answers_of, flat, largest_difference, scale_of
+from core.compute.deploy.silence import silence
 from core.compute.inference.backends import Engine, OnnxBackend
 from core.compute.inference.loaded import has_openvino
 from core.compute.training.export import onnx_of
@@ -44,7 +45,8 @@ def export_onnx(manifest: Manifest, network: nn.Module, given: Inputs) -> bytes:
     example = given.repeated(2)
     image = _unequal(example.image, parts_of(network).divisor) if spatial else example.image
     try:
-        return onnx_of(network, image, dynamic=(0, *spatial), text=example.text)
+        with silence():
+            return onnx_of(network, image, dynamic=(0, *spatial), text=example.text)
     except AppError:
         raise
     except Exception as error:

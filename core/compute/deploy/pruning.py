@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import logging
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +20,7 @@ from torch import nn
 
 from core.bundles.manifest import Network
 from core.compute.deploy.engines import Inputs, flat, largest_difference
+from core.compute.deploy.silence import silence
 from core.domain.errors import EnvironmentFault, InputError
 from models.networks.narrowing import rows_of
 from models.networks.parts import parts_of
@@ -84,7 +82,7 @@ def prune(network: nn.Module, description: Network, given: Inputs, fraction: flo
         )
     model = copy.deepcopy(network).eval().requires_grad_(True)
     before = _size(model, given)
-    with _quiet():
+    with silence():
         try:
             _take_out(model, given, fraction)
             wanted = _answer(model, given)
@@ -207,16 +205,3 @@ def _refused(description: Network, why: str) -> InputError:
         f"Channels can't be taken out of the network {description.name}: {why}.",
         "Deploy it without --prune, or train a smaller network.",
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the tracing of dependencies from warning of what the comparison afterwards decides."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -38,8 +38,9 @@ class LoadedModel:
         self._dims = 3 if bundle.manifest.is_3d else 2
         weights = bundle.weights("onnx")
         self._onnx = bundle.read(weights.file) if weights is not None else None
+        self._inputs = 1 if bundle.manifest.text is None else 2
         if self._onnx is not None:
-            check_onnx(self._onnx)
+            check_onnx(self._onnx, inputs=self._inputs)
         small = bundle.weights("onnx", "int8")
         self._small_file = None if small is None else small.file
         text = bundle.manifest.text
@@ -117,7 +118,7 @@ class LoadedModel:
         if name == "onnxruntime-int8":
             assert self._small_file is not None
             small = self.bundle.read(self._small_file)
-            check_onnx(small)
+            check_onnx(small, inputs=self._inputs)
             return OnnxBackend(small, "cpu", name, **text)
         assert self._onnx is not None
         if name.startswith("openvino"):

@@ -12,12 +12,14 @@ from typing import Any
 import mlflow.onnx
 import mlflow.pyfunc
 import numpy as np
+import onnx
 import pytest
 import torch
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from monai.bundle import ConfigParser
 
 from core.bundles.bundle import read_bundle
+from core.bundles.onnx_check import check_onnx
 from core.compute.deploy.deploy import deploy
 from core.compute.deploy.request import Request
 from core.compute.deploy.views import triton_config
@@ -294,3 +296,18 @@ def test_a_model_of_several_tasks_keeps_its_named_outputs(tmp_path: Path) -> Non
     signature = mlflow.models.get_model_info(document["files"]["mlflow"]).signature
     assert signature.outputs.input_names() == ["segmentation", "classification", "regression"]
     assert document["max_abs_difference"]["onnxruntime"] == 0.0
+
+
+def test_a_graph_with_a_second_input_is_for_models_that_read(tmp_path: Path) -> None:
+    node = onnx.helper.make_node("Identity", ["image"], ["logits"])
+    given = [
+        onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["N", 2]),
+        onnx.helper.make_tensor_value_info("text", onnx.TensorProto.INT64, ["N", 4]),
+    ]
+    answer = [onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["N", 2])]
+    graph = onnx.helper.make_graph([node], "reads", given, answer)
+    data = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]).SerializeToString()
+    assert list(check_onnx(data, inputs=2).inputs) == ["image", "text"]
+    with pytest.raises(InputError, match="2 inputs"):
+        check_onnx(data)
+    assert 'name: "text" data_type: TYPE_INT64 dims: [4]' in triton_config("reads", data)
