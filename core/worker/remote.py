@@ -26,7 +26,8 @@ from core.jobs.server_client import Patience, Question, ServerClient, label_map_
 from core.jobs.specs import geometry_of, volume_of
 from core.worker.attached import AttachedArrays
 
-_PACKED, _SENT, _ANSWERED = 0.1, 0.5, 0.9
+_PACKED, _SENT, _ANSWERED = 0.02, 0.04, 0.9
+"""Nobody knows how long a server takes: until it answers the bar stays where no remaining time is guessed."""
 _MB = 1 << 20
 _NOTES = 8
 _SUM_TOLERANCE = 1e-3
@@ -61,8 +62,9 @@ def run_remote(
     info = client.model_info()
     require_listed(server, info)
     cancel.raise_if_cancelled()
-    progress("Preparing the image", 0.02)
-    files = {name: _file(volume, info, task.single) for name, volume in _volumes(task, arrays).items()}
+    progress("Preparing the image", 0.01)
+    files = {name: image_bytes(volume, single=task.single) for name, volume in _volumes(task, arrays).items()}
+    _require_room(info, sum(map(len, files.values())))
     cancel.raise_if_cancelled()
     prediction = _asked(client, task, files, progress, cancel)
     require_listed(server, client.model_info())
@@ -148,7 +150,7 @@ def _asked(
 
     def sent(share: float) -> None:
         if share < 1.0:
-            progress(f"Sending to {name}", _PACKED + (_SENT - _PACKED) * share)
+            progress(f"Sending to {name}, {int(share * 10) * 10} %", _PACKED + (_SENT - _PACKED) * share)
         else:
             progress(f"Waiting for {name}", _SENT)
 
@@ -169,15 +171,14 @@ def _volumes(task: RunRemoteTask, arrays: AttachedArrays) -> dict[str, Volume]:
     return {f"contrast.{task.contrast}": volume, **others}
 
 
-def _file(volume: Volume, info: ModelInfo, single: bool) -> bytes:
-    data = image_bytes(volume, single=single)
-    if len(data) > info.max_upload_bytes:
+def _require_room(info: ModelInfo, size: int) -> None:
+    """Refuse what is larger than the server says it takes, before it is sent."""
+    if size > info.max_upload_bytes:
         raise InputError(
             "engine.too_large",
-            f"The series has {len(data) >> 20} MB packed; the server takes {info.max_upload_bytes >> 20} MB.",
+            f"The series has {size >> 20} MB packed; the server takes {info.max_upload_bytes >> 20} MB.",
             "Run a model of this computer, or have the server's limit (--max-upload-mb) raised.",
         )
-    return data
 
 
 def _labels(task: RunRemoteTask, prediction: Prediction) -> NDArray[np.uint8] | None:

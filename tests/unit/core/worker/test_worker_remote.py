@@ -19,7 +19,7 @@ from core.domain.errors import AppError
 from core.domain.progress import CancelToken, no_progress
 from core.domain.volume import Volume
 from core.formats.nifti import write_nifti
-from core.jobs.messages import RunRemoteTask, ServerSpec, SharedArraySpec
+from core.jobs.messages import ContrastSpec, RunRemoteTask, ServerSpec, SharedArraySpec
 from core.jobs.server_client import Patience
 from core.jobs.specs import volume_spec_of
 from core.worker.remote import run_remote
@@ -151,6 +151,27 @@ def test_an_answer_of_another_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AppError) as refused:
         run(answer(tmp_path, model_version="v2.0.0"))
     assert refused.value.code == "engine.other_model"
+
+
+def test_several_contrasts_go_by_their_names_the_first_one_first(tmp_path: Path) -> None:
+    bodies: list[bytes] = []
+
+    def answering(method: str, _path: str, body: bytes) -> Reply:
+        bodies.append(body)
+        return Reply(body=json.dumps(answer(tmp_path) if method == "POST" else INFO).encode())
+
+    with serving(answering) as server:
+        other = ContrastSpec("FLAIR", volume_spec_of(VOLUME, spec("o")))
+        asked = replace(task(server.url), contrast="T1", others=(other,), text="short report")
+        outcome = run_remote(asked, Arrays(), no_progress, CancelToken(), HASTE)  # type: ignore[arg-type]
+    body = next(one for one in bodies if one)
+    names = [
+        b'name="contrast.T1"; filename="image.nii.gz"',
+        b'name="contrast.FLAIR"; filename="image.nii.gz"',
+    ]
+    assert 0 <= body.index(names[0]) < body.index(names[1]) and b'name="file"' not in body
+    assert b"short report" in body and outcome["has_labels"]
+    assert "short report" not in repr(asked) and "t" * 32 not in repr(asked)
 
 
 def test_what_is_too_large_for_the_server_is_not_sent(tmp_path: Path) -> None:
