@@ -70,7 +70,7 @@ def predict_tasks(
         Before or after the network's call.
     """
     manifest = model.bundle.manifest
-    image, before = padded_whole(prepared.tensor, manifest.inference)
+    image, before = padded_whole(prepared.tensor, manifest.inference, flat=not manifest.is_3d)
     started = time.perf_counter()
     outputs = _run(image, manifest, engine, text, cancel)
     inferred = time.perf_counter() - started

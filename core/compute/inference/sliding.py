@@ -104,13 +104,17 @@ def sliding_slabs(
             yield Slab(start + first - before_k, inside[:, first:last])
 
 
-def padded_whole(image: torch.Tensor, settings: Inference) -> tuple[torch.Tensor, Triple]:
+def padded_whole(
+    image: torch.Tensor, settings: Inference, *, flat: bool = False
+) -> tuple[torch.Tensor, Triple]:
     """Pad ``(C, K, J, I)`` to multiples of the divisor; returns the image and the voxels added before it.
 
-    A channel of zeros stands for a missing contrast and stays one.
+    A channel of zeros stands for a missing contrast and stays one. ``flat``: the network has two dimensions, so that
+    the one slice stays one.
     """
     _, k, j, i = image.shape
-    plan = plan_windows((k, j, i), _whole((k, j, i), settings.divisor), 0.0)
+    whole = _whole((k, j, i), settings.divisor)
+    plan = plan_windows((k, j, i), (k, *whole[1:]) if flat else whole, 0.0)
     padded = _pad(image, plan, settings.pad_value)
     if padded is not image and settings.pad_value != 0:
         padded[[not bool(channel.any()) for channel in image]] = 0

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from core.compute.training.layouts import keep_layout
+from core.compute.training.layouts import keep_gradients, keep_layout
 from core.domain.errors import InputError
 from models.networks.parts import plain
 
@@ -48,6 +48,8 @@ class Arithmetic:
         network.to(memory_format=self.layout(spatial_dims + 2))  # type: ignore[call-overload]
         if self.memory_format == "channels_last":
             keep_layout(network)
+        if self.precision == "bf16":
+            keep_gradients(network)
 
     def __str__(self) -> str:
         """Return for example ``bf16, channels_last``."""

@@ -1,8 +1,11 @@
-"""Layers that would lose the channels-last layout on the processor, and the time that it saves, keep it.
+"""Layers that don't do on the processor what they should: they keep the channels-last layout, and exact gradients.
 
 Instance normalisation answers in the contiguous layout whatever it is given, so that the gradients of the activation
 behind it mix two layouts; the gradient of PReLU is not vectorised. Both compute the same as before (the sum of PReLU's
 gradient in float32).
+
+The bfloat16 gradient of a 3³ convolution's weights is wrong where the map has two slices (torch 2.13 with oneDNN; it
+reads memory that nobody wrote): these are computed in float32.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _INSTANCE = (nn.InstanceNorm2d, nn.InstanceNorm3d)
+_FAULTY_SLICES = 2
 
 
 def keep_layout(network: nn.Module) -> int:
@@ -31,6 +35,26 @@ def keep_layout(network: nn.Module) -> int:
             module.forward = types.MethodType(forward, module)
             count += 1
     return count
+
+
+def keep_gradients(network: nn.Module) -> int:
+    """Let convolutions of two slices compute in float32 under autocast on the processor; returns how many may do so."""
+    count = 0
+    for module in network.modules():
+        if type(module) is nn.Conv3d and max(module.kernel_size) > 1 and "forward" not in module.__dict__:
+            module.forward = types.MethodType(_of_few_slices, module)
+            count += 1
+    return count
+
+
+def _of_few_slices(self: nn.Conv3d, given: Tensor) -> Tensor:
+    reduced = torch.is_autocast_enabled("cpu") and not given.is_cuda
+    if not reduced or given.shape[2] != _FAULTY_SLICES or not torch.is_grad_enabled():
+        plain: Tensor = nn.Conv3d.forward(self, given)
+        return plain
+    with torch.autocast("cpu", enabled=False):
+        answer: Tensor = nn.Conv3d.forward(self, given.to(self.weight.dtype))
+    return answer.to(torch.get_autocast_dtype("cpu"))
 
 
 def _normalised(self: nn.Module, given: Tensor) -> Tensor:

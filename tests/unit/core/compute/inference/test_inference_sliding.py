@@ -14,7 +14,7 @@ from monai.inferers.utils import _get_scan_interval
 from core.bundles.manifest import Inference
 from core.compute.inference.backends import TorchBackend
 from core.compute.inference.networks import frozen
-from core.compute.inference.sliding import full_logits, sliding_slabs
+from core.compute.inference.sliding import full_logits, padded_whole, sliding_slabs
 from core.compute.inference.windows import importance_map, plan_windows
 from core.domain.progress import Cancelled, CancelToken
 from models.networks.registry import build
@@ -141,3 +141,10 @@ def test_a_whole_image_network_gets_one_padded_window() -> None:
     counted = Identity()
     answer = full_logits(sliding_slabs(image, counted, Inference(divisor=8)))
     assert counted.windows == 1 and torch.equal(answer, image)
+
+
+def test_a_picture_for_a_flat_network_keeps_its_one_slice() -> None:
+    image = torch.ones(2, 1, 20, 30)
+    padded, before = padded_whole(image, Inference(divisor=16), flat=True)
+    assert padded.shape == (2, 1, 32, 32) and before == (0, 6, 1)
+    assert padded_whole(image, Inference(divisor=16))[0].shape == (2, 16, 32, 32)

@@ -12,6 +12,7 @@ import torch
 from sklearn.metrics import f1_score, roc_auc_score
 from torch import Tensor, nn
 
+from core.compute.inference.backends import cpu_has_bf16
 from core.compute.training import precision
 from core.compute.training.arithmetic import Arithmetic, loss_of
 from core.compute.training.batch_size import activation_bytes, fitted, largest_batch
@@ -283,3 +284,21 @@ def test_dice_of_a_segmentation_is_that_of_monai_and_a_missed_structure_counts()
     missed.add(background, torch.ones(1, 4, 4, dtype=torch.long), 1.0)
     missed.end_case()
     assert missed.values()["dice"] == 0
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="the processor has no bfloat16 arithmetic")
+@pytest.mark.parametrize("slices", [2, 3])
+def test_gradients_of_thin_maps_are_those_of_float32(slices: int) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv3d(64, 64, 3, padding=1, bias=False))
+    image = torch.randn(1, 64, slices, 8, 8)
+    network(image).square().sum().backward()
+    wanted = network[0].weight.grad.clone()
+    how = Arithmetic("bf16")
+    how.place_network(network, 3)
+    network.zero_grad()
+    with how.autocast("cpu"):
+        answer = network(image)
+    assert answer.dtype == torch.bfloat16
+    answer.float().square().sum().backward()
+    assert (network[0].weight.grad - wanted).norm() < 0.02 * wanted.norm()
