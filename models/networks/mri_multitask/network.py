@@ -182,9 +182,10 @@ class RunningNorm(nn.Module):
 
     Notes
     -----
-    The statistics of the volumes before are used in training too, so that one volume per batch is enough; they are
-    exact averages over the first volumes and then fade over about ``memory`` of them. Source: S. Ioffe, "Batch
-    Renormalization", NeurIPS 2017, in the limit in which the batch's own statistics are not used.
+    The statistics of the volumes before are used in training too, so that one volume per batch is enough. They begin
+    as those of one volume of mean 0 and deviation 1, are averages over the first volumes, and then fade over about
+    ``memory`` of them. Source: S. Ioffe, "Batch Renormalization", NeurIPS 2017, in the limit in which the batch's own
+    statistics are not used.
     """
 
     def __init__(self, features: int, memory: int = 100) -> None:
@@ -205,7 +206,7 @@ class RunningNorm(nn.Module):
     @torch.no_grad()
     def _learn(self, x: Tensor) -> None:
         self.seen += 1.0
-        share = max(1.0 / float(self.seen), 1.0 / self.memory)
+        share = max(1.0 / (float(self.seen) + 1.0), 1.0 / self.memory)
         self.mean.lerp_(x.mean(dim=0), share)
         self.square.lerp_(x.square().mean(dim=0), share)
 
@@ -249,7 +250,7 @@ def _extent(features: Tensor) -> list[Tensor]:
     After a normalisation over the volume the mean says little about how much of the volume a feature marks.
     """
     flat = features.float().flatten(2)
-    return [flat.amax(dim=2), flat.std(dim=2)]
+    return [flat.amax(dim=2), (flat.var(dim=2, correction=0) + 1e-6).sqrt()]
 
 
 def _work(widths: tuple[int, ...], depths: tuple[int, ...], bottleneck: int, blocks: int) -> float:
