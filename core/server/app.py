@@ -336,4 +336,5 @@ def model_info(bundle: Bundle, limits: Limits) -> ModelInfo:
         verified=bundle.verification == "signed",
         max_upload_bytes=limits.upload_bytes,
         max_files=limits.files,
+        manifest=manifest.to_json().decode(),
     )
