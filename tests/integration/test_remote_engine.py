@@ -21,7 +21,7 @@ from core.services.engine import Engine, open_engine
 from core.services.import_study import import_paths
 from core.services.job_board import JobBoard
 from core.services.list_models import list_models
-from core.services.remote_engine import connect_engine, check_engine
+from core.services.remote_engine import check_engine, connect_engine
 from core.services.remote_models import list_remote_models, remote_id
 from core.services.results import load_segmentation, results_for
 from core.services.run_model import run_model

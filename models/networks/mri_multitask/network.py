@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from models.networks.mri_multitask.blocks import BlockOptions, Trunk
 from models.networks.mri_multitask.convolutions import ConvNorm, Down, ResidualBlock, SubvoxelLogits, Up
@@ -112,7 +112,7 @@ class BaseMRINet(nn.Module):
             self.decoder: Decoder | None = Decoder([Up(*pair) for pair in pairs])
         else:
             self.decoder = None
-        pooled = embed_dim + bottleneck + (3 * two if out_channels else 2 * bottleneck)
+        pooled = 3 * two if out_channels else embed_dim + 3 * bottleneck
         self.pooled_norm = RunningNorm(pooled)
         options = {"learnable_knots": learnable_knots, "gated": gated}
         heads: dict[str, nn.Module] = {}
@@ -140,14 +140,14 @@ class BaseMRINet(nn.Module):
         deep = skips[-1] = features + self.merge(tokens)
         for stage in self.bottleneck:
             deep = saved(stage, deep, again=again)
-        pooled = [_mean(tokens), _mean(deep)]
         if self.decoder is None:
-            pooled += _extent(deep)
-            answers: dict[str, Tensor] = self.heads(self.pooled_norm(torch.cat(pooled, dim=1)))
+            pooled = torch.cat([_mean(tokens), _mean(deep), *_extent(deep)], dim=1)
+            answers: dict[str, Tensor] = self.heads(self.pooled_norm(pooled))
             return answers
+        # The structures' own features tell sizes best; those of the coarser levels hardly differ between volumes.
         decoded = self.decoder(deep, skips, again)
-        pooled += [_mean(decoded), *_extent(decoded)]
-        answers = self.heads(self.pooled_norm(torch.cat(pooled, dim=1)), decoded)
+        pooled = torch.cat([_mean(decoded), *_extent(decoded)], dim=1)
+        answers = self.heads(self.pooled_norm(pooled), decoded)
         return answers
 
     def auxiliary_loss(self) -> Tensor:
@@ -185,10 +185,14 @@ class RunningNorm(nn.Module):
     The statistics of the volumes before are used in training too, so that one volume per batch is enough. They begin
     as those of one volume of mean 0 and deviation 1, are averages over the first volumes, and then fade over about
     ``memory`` of them. Source: S. Ioffe, "Batch Renormalization", NeurIPS 2017, in the limit in which the batch's own
-    statistics are not used.
+    statistics are not used. Processes that train together keep the statistics of all their volumes.
     """
 
-    def __init__(self, features: int, memory: int = 100) -> None:
+    mean: Tensor
+    square: Tensor
+    seen: Tensor
+
+    def __init__(self, features: int, memory: int = 30) -> None:
         super().__init__()
         self.memory = memory
         self.register_buffer("mean", torch.zeros(features))
@@ -207,8 +211,12 @@ class RunningNorm(nn.Module):
     def _learn(self, x: Tensor) -> None:
         self.seen += 1.0
         share = max(1.0 / (float(self.seen) + 1.0), 1.0 / self.memory)
-        self.mean.lerp_(x.mean(dim=0), share)
-        self.square.lerp_(x.square().mean(dim=0), share)
+        moments = torch.stack([x.mean(dim=0), x.square().mean(dim=0)])
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(moments)
+            moments /= distributed.get_world_size()
+        self.mean.lerp_(moments[0], share)
+        self.square.lerp_(moments[1], share)
 
 
 class PooledHead(nn.Module):
