@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from core.bundles.bundle import Bundle
 from core.cli.options import HomeOption, JsonOption, engine_at
 from core.cli.output import answer
 from core.config.paths import Paths
@@ -42,7 +43,15 @@ def register_command(
     tags = dict(_pair(text) for text in tag or ())
     with engine_at(home) as engine:
         found = register_model(
-            engine, model, version, name=name or None, tags=tags, stage=stage, by=by, evaluation=evaluation
+            engine,
+            model,
+            version,
+            name=name or None,
+            tags=tags,
+            stage=stage,
+            by=by,
+            evaluation=evaluation,
+            view=_mlflow_view,
         )
         document = version_document(found) | {"registry_uri": ModelRegistry(engine.paths.registry).uri}
     answer(document, as_json, lambda: [_line(document)])
@@ -122,6 +131,16 @@ def tag_command(
     with engine_at(home) as engine:
         document = version_document(set_tag(engine, reference, key, value))
     answer(document, as_json, lambda: [_line(document)])
+
+
+def _mlflow_view(bundle: Bundle, folder: Path) -> Path | None:
+    """Write what ``mlflow.pyfunc.load_model("models:/NAME@ALIAS")`` opens, where the model has a graph for it."""
+    weights = bundle.weights("onnx")
+    if weights is None:
+        return None
+    from core.compute.deploy.views import write_mlflow
+
+    return write_mlflow(bundle, bundle.read(weights.file), bundle.manifest.inference.divisor, folder / "mlflow")
 
 
 def version_document(found: RegisteredVersion) -> dict[str, Any]:

@@ -12,6 +12,7 @@ Source: ONNX Runtime documentation, "Quantize ONNX models"; B. Jacob et al., CVP
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,7 +106,9 @@ def quantised(model: bytes, kind: Kind, feeds: Sequence[Feed] = ()) -> bytes:
 def _prepare(source: Path, prepared: Path) -> None:
     """Fold and infer shapes; of a graph that is too much for symbolic shapes the old notes of shapes are dropped."""
     try:
-        quant_pre_process(source, prepared, skip_symbolic_shape=False)
+        # What the inference of shapes could not finish it writes into the current folder.
+        with contextlib.chdir(prepared.parent):
+            quant_pre_process(source, prepared, skip_symbolic_shape=False)
         return
     except Exception:  # noqa: BLE001 - the inference of symbolic shapes fails in many ways; the next step does without
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
