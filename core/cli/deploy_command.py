@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 
-from core.cli.options import HomeOption, JsonOption, OutFolder
+from core.cli.options import HomeOption, JsonOption, OutFolder, model_at
 from core.cli.output import TerminalProgress, answer
 from core.domain.errors import EnvironmentFault
 
@@ -68,7 +68,7 @@ def deploy_command(
     from core.compute.deploy.deploy import deploy
 
     document = deploy(
-        model,
+        model_at(model, home),
         formats=formats,
         int8=cast(Literal["static", "dynamic", "both"] | None, int8),
         prune=prune,

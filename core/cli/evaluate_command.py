@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from core.cli.options import DeviceOption, HomeOption, JsonOption, OutFolder
+from core.cli.options import DeviceOption, HomeOption, JsonOption, OutFolder, model_at
 from core.cli.output import TerminalProgress, answer
 from core.domain.errors import InputError
 
@@ -57,10 +57,10 @@ def evaluate_command(
 
     study = study_of(read_readings(reader_study)) if reader_study else None
     document = evaluate(
-        model,
+        model_at(model, home),
         data,
         gates=gates,
-        compare=compare or (),
+        compare=[model_at(other, home) for other in compare or ()],
         out=out,
         home=home,
         device=device,

@@ -13,6 +13,7 @@ from core.config.logs import configure_logging
 from core.config.paths import Paths
 from core.services.engine import Engine, open_engine
 from core.services.job_board import JobBoard
+from core.services.registered_models import registered_bundle
 
 HomeOption = Annotated[
     Path | None,
@@ -21,6 +22,18 @@ HomeOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder that receives the files.")]
+
+
+def model_at(model: str, home: Path | None) -> str:
+    """Return the bundle's path of a registered model (``NAME@ALIAS``, ``NAME@X.Y.Z``); any other text as it is.
+
+    Raises
+    ------
+    AppError
+        For a reference that names nothing, or whose files were changed.
+    """
+    known = registered_bundle(Paths.resolve(home), model)
+    return model if known is None else str(known.path)
 
 
 @contextmanager

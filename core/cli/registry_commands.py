@@ -140,7 +140,9 @@ def _mlflow_view(bundle: Bundle, folder: Path) -> Path | None:
         return None
     from core.compute.deploy.views import write_mlflow
 
-    return write_mlflow(bundle, bundle.read(weights.file), bundle.manifest.inference.divisor, folder / "mlflow")
+    return write_mlflow(
+        bundle, bundle.read(weights.file), bundle.manifest.inference.divisor, folder / "mlflow"
+    )
 
 
 def version_document(found: RegisteredVersion) -> dict[str, Any]:
