@@ -7,57 +7,21 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save
 
-from core.bundles.manifest import Calibration, Explain, ExplainLayer, Network, TextInput, Weights
 from core.bundles.writer import write_bundle
 from core.compute.explain.run import explain_bundle
 from core.compute.inference.prepare import prepare_image
 from core.compute.inference.reports import text_ids
 from core.compute.inference.run import run_bundle
-from core.compute.text import TextEncoder
 from core.domain.errors import InputError
-from models.networks.registry import build
-from tests.fakes.bundles import CARD, LICENCE, SAFETENSORS_FILE, classification_manifest, make_image
-
-REPORTS = ["no acute finding of the lungs", "opacity of the lungs, likely pneumonia", "normal lungs"] * 3
-TEXT = TextInput(max_tokens=12)
-PARAMS: dict[str, Any] = {
-    "out_channels": 2,
-    "image": "cnn2d",
-    "image_params": {"channels": [4, 8]},
-    "text_config": {
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-    },
-    "width": 16,
-    "heads": 2,
-}
+from tests.fakes.bundles import CARD, LICENCE, SAFETENSORS_FILE, make_image
+from tests.fakes.reading_bundle import REPORTS, TEXT, make_reading_bundle
 
 
 @pytest.fixture(scope="module")
 def reading(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return the bundle and its network."""
-    torch.manual_seed(0)
-    network = build("image_text", **PARAMS).eval()
-    manifest = classification_manifest(
-        network=Network(name="image_text", params=PARAMS),
-        weights=(Weights(file=SAFETENSORS_FILE, format="safetensors"),),
-        text=TEXT,
-        calibration=Calibration(),
-        explain=Explain(layers=(ExplainLayer(name="image.network.features"),)),
-    )
-    state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    files = {
-        SAFETENSORS_FILE: save(state),
-        TEXT.vocabulary_file: TextEncoder.learn(REPORTS, TEXT).vocabulary_bytes(),
-    }
-    bundle = write_bundle(
-        tmp_path_factory.mktemp("reading") / "b", manifest, files=files, card=CARD, licence_text=LICENCE
-    )
-    return bundle, network
+    return make_reading_bundle(tmp_path_factory.mktemp("reading") / "b")
 
 
 @pytest.mark.parametrize("text", [None, "Opacity of the LUNGS"])
