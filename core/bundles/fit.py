@@ -93,7 +93,9 @@ def _kind_objections(manifest: Manifest, summary: SeriesSummary) -> Iterator[str
             summary.shape_kji is not None and summary.shape_kji[0] == 1
         )
         if not single:
-            yield f"Made for single images; this series has {max(summary.frames, summary.instances)} of them."
+            slices = summary.shape_kji[0] if summary.shape_kji is not None else 0
+            count = max(summary.frames, summary.instances, slices)
+            yield f"Made for single images; this series has {count} of them."
     elif summary.kind != SeriesKind.VOLUME:
         yield f"Made for volumes; this series is shown as {summary.kind.value}."
 

@@ -113,8 +113,10 @@ def register_model(
         _record(engine, AuditCode.MODEL_REGISTERED, found, by, {"to": stage} if stage else {})
     except BaseException:
         # What has no audit record was not done; files without a row would block the number for good.
-        registry.discard(called, number)
-        shutil.rmtree(place, ignore_errors=True)
+        try:
+            registry.discard(called, number)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
         raise
     return registry.find(parse_reference(f"{called}@{number}"))
 
